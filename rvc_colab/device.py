@@ -131,6 +131,13 @@ def is_rocm() -> bool:
     return torch.version.hip is not None
 
 
+def rocm_architecture(index: int) -> str:
+    """Name the architecture of AMD GPU `index` (`gfx90a`, `gfx942`…)."""
+    import torch
+
+    return str(getattr(torch.cuda.get_device_properties(index), "gcnArchName", "")).split(":")[0]
+
+
 def runs_here(capability: tuple[int, int], architectures: list[str]) -> bool:
     """Tell whether a build for `architectures` can run a GPU of this compute capability.
 
