@@ -102,7 +102,9 @@ def facts(folder: str | os.PathLike[str] = ".", ask_torch: bool | None = None) -
     if ask_torch is None:
         ask_torch = "torch" in sys.modules
     total, free = ram()
-    version, architectures, gpus = "", (), ()
+    version = ""
+    architectures: tuple[str, ...] = ()
+    gpus: tuple[Gpu, ...] = ()
     if ask_torch:
         try:
             version, architectures, gpus = _torch_facts(total, free)

@@ -105,17 +105,12 @@ def plan_training(
     RVC_ACTIVATION_CHECKPOINTING do so where an argument is None. The argument batch_size="memory"
     takes the memory model's figure. Raises ConfigError for a value out of range.
     """
-    if sample_rate not in ITEM_GB:
-        raise ConfigError(
-            f"{sample_rate} Hz is no voice rate.", f"Choose one of {sorted(ITEM_GB)}."
-        )
     gpu, reasons = _chosen_gpu(facts)
     natural, why = _training_precision(facts, gpu)
     chosen, reasons["precision"] = _override(
         precision, "RVC_MIXED_PRECISION", natural, why, _precision
     )
-    per_item = ITEM_GB[sample_rate] * (1.0 if chosen == "fp32" else 0.5)
-    fits, fits_checkpointed = _fitting_batch(facts, gpu, per_item)
+    fits, fits_checkpointed = _fitting_batch(facts, gpu, _item_gb(sample_rate, chosen))
     seed, seed_reason = _seed(gpu)
 
     tight = fits < seed
@@ -143,9 +138,7 @@ def plan_training(
     )
     processes = _same_gpus(facts, gpu)
     if processes > 1:
-        reasons["device"] += (
-            f" {processes} equal GPUs: one process each, the batch size counts for each."
-        )
+        reasons["device"] += f" {processes} equal GPUs: one process with such a batch on each."
     return TrainingPlan(
         device=gpu.device if gpu else "cpu",
         processes=processes,
@@ -263,6 +256,13 @@ def _seed(gpu: Gpu | None) -> tuple[int, str]:
         if gpu.capability >= capability and gigabytes >= least:
             return batch, f"The table says {batch} ({words})."
     return 2, f"The table has no row for {gigabytes:.0f} GB on this GPU and starts small."
+
+
+def _item_gb(sample_rate: int, precision: str) -> float:
+    if sample_rate not in ITEM_GB:
+        message = f"{sample_rate} Hz is no voice rate."
+        raise ConfigError(message, f"Choose one of {sorted(ITEM_GB)}.")
+    return ITEM_GB[sample_rate] * (1.0 if precision == "fp32" else 0.5)
 
 
 def _fitting_batch(facts: Facts, gpu: Gpu | None, per_item: float) -> tuple[int, int]:
