@@ -59,7 +59,8 @@ class FrontEnd(nn.Module):
     """Log-mel spectrogram whose level is measured against the sound around each frame.
 
     Dividing by the mean power within ± 0.4 s makes the content independent of gain and, unlike a
-    normalisation over the whole input, of everything further away.
+    normalisation over the whole input, of everything further away. Always in float32: half
+    precision holds neither the powers' range nor transforms of 400.
     """
 
     AROUND = 40  # mel frames each side
@@ -74,7 +75,8 @@ class FrontEnd(nn.Module):
     def power(self, wave: Tensor) -> Tensor:
         """Return the power spectrogram [B, 201, M] of a wave [B, N], N >= 400."""
         spectrum = torch.stft(
-            wave, WINDOW, MEL_HOP, window=self.window, center=False, return_complex=True
+            wave.float(), WINDOW, MEL_HOP, window=self.window.float(), center=False,
+            return_complex=True,
         )
         return spectrum.real.square() + spectrum.imag.square()
 
@@ -83,7 +85,7 @@ class FrontEnd(nn.Module):
         total = power.sum(1, keepdim=True)
         width = 2 * self.AROUND + 1
         level = F.avg_pool1d(total, width, 1, self.AROUND, count_include_pad=False)
-        bands = torch.matmul(self.mel if mel is None else mel, power)
+        bands = torch.matmul((self.mel if mel is None else mel).float(), power)
         relative = bands / level.clamp(min=self.QUIETEST)
         # Centre and scale measured on speech: about zero mean and unit deviation.
         return (torch.log(relative + self.FLOOR) + 9.0) / 3.0
@@ -146,7 +148,7 @@ class TinyEncoder(nn.Module):
 
     def bottleneck_of(self, features: Tensor) -> Tensor:
         """Return the bottleneck [B, T, C], unit variance in every frame, of levelled log-mel."""
-        hidden = self.stem(features)
+        hidden = self.stem(features.to(self.stem.weight.dtype))
         for block in self.blocks:
             hidden = block(hidden)
         narrow = self.bottleneck(self.norm(hidden.transpose(1, 2)))

@@ -108,7 +108,15 @@ def test_mel_filters_peak_in_ascending_order(warp: float) -> None:
 def test_gradients_reach_the_first_layer(small: TinyEncoder) -> None:
     small.zero_grad()
     small(sound(0.5)).square().mean().backward()
-    small_logits = small.phone_logits(sound(0.5)).logsumexp(-1).mean()
-    small_logits.backward()
+    small.phone_logits(sound(0.5)).logsumexp(-1).mean().backward()
     assert small.stem.weight.grad is not None
     assert small.stem.weight.grad.abs().sum() > 0
+
+
+def test_half_precision_weights_hear_the_same(small: TinyEncoder) -> None:
+    half = TinyEncoder(SMALL).eval()
+    half.load_state_dict(small.state_dict())
+    half = half.to(torch.bfloat16)
+    with torch.inference_mode():
+        difference = half(sound(1.0)).float() - small(sound(1.0))
+    assert difference.square().mean().sqrt() < 0.05
