@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from rvc_colab.errors import IndexFileError
+from rvc_colab.features.file_kinds import HEAD_BYTES, accident, other_content
 from rvc_colab.workspace import write_atomically
 
 _log = logging.getLogger(__name__)
@@ -171,7 +172,7 @@ def _check_header(path: Path) -> None:
     try:
         size = path.stat().st_size
         with path.open("rb") as handle:
-            head = handle.read(64)
+            head = handle.read(HEAD_BYTES)
     except FileNotFoundError as error:
         raise IndexFileError(
             f"There is no index {path}.",
@@ -181,7 +182,7 @@ def _check_header(path: Path) -> None:
         raise IndexFileError(
             f"{path} cannot be read: {error.strerror or error}.", _NOT_AN_INDEX
         ) from error
-    if other := _other_kind(head):
+    if other := accident(head) or other_content(head):
         raise IndexFileError(f"{path.name} is {other}, not a retrieval index.", _NOT_AN_INDEX)
     if not re.match(rb"I[xwvH2][A-Za-z0-9]{2}", head[:4]) or size < 37:
         raise IndexFileError(f"{path.name} ({size} bytes) is not a faiss index.", _NOT_AN_INDEX)
@@ -196,22 +197,6 @@ def _check_header(path: Path) -> None:
             f"({rows * width * 4} bytes), the file has {size} bytes.",
             "Download or copy it again.",
         )
-
-
-def _other_kind(head: bytes) -> str:
-    """Name the usual accidents by their first bytes; empty when it is none of them."""
-    start = head.lstrip()[:32].lower()
-    if not head:
-        return "an empty file"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "a web page saved under this name (the download failed)"
-    if start.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer without its content"
-    if head.startswith((b"PK\x03\x04", b"\x80\x02", b"\x80\x04")):
-        return "a zip, a voice or another pickle"
-    if head.startswith(b"\x93NUMPY"):
-        return "a NumPy array"
-    return ""
 
 
 def _reconstruct(index: Any) -> np.ndarray:

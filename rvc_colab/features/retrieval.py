@@ -112,7 +112,7 @@ class RetrievalIndex:
                 "Give the index made with this voice (--index PATH), or --index none.",
             )
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def search(
         self, queries: torch.Tensor, k: int = NEIGHBOURS
     ) -> tuple[torch.Tensor, torch.Tensor]:
