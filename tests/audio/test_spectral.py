@@ -75,9 +75,9 @@ def test_an_unknown_rate_is_refused_with_the_known_ones():
 
 
 def test_bins_agree_with_the_voices_own_configuration():
-    from rvc_colab.models.architecture import published_config
+    from rvc_colab.models.architecture import SynthesizerConfig
 
     for rate in (16000, *RATES):
         for version in ("v1", "v2"):
-            bins = published_config(rate, version).spec_channels
+            bins = SynthesizerConfig.standard(rate, version).spec_channels
             assert spectral.spectrogram_config(rate, version).bins == bins
