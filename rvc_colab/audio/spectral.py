@@ -23,7 +23,11 @@ MEL_FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class SpectrogramConfig:
-    """Sizes of a spectrogram in samples, bands and Hz; `fmax` None means half the sample rate."""
+    """Sizes of a spectrogram in samples, bands and Hz; `fmax` None means half the sample rate.
+
+    The floors are added to the power and put under the mel; others than the classic ones exist to
+    repeat numbers of programs that use them.
+    """
 
     n_fft: int
     hop: int
@@ -32,6 +36,13 @@ class SpectrogramConfig:
     sample_rate: int
     fmin: float = 0.0
     fmax: float | None = None
+    power_floor: float = POWER_FLOOR
+    mel_floor: float = MEL_FLOOR
+
+    @property
+    def padding(self) -> int:
+        """Samples of mirrored sound before and after: (n_fft - hop) // 2."""
+        return (self.n_fft - self.hop) // 2
 
     @property
     def bins(self) -> int:
@@ -68,22 +79,27 @@ def linear_spectrogram(wave: torch.Tensor, config: SpectrogramConfig) -> torch.T
     """
     wave = wave.float()
     frames = wave.shape[-1] // config.hop
-    pad = (config.n_fft - config.hop) // 2
+    pad = config.padding
     if wave.shape[-1] <= pad:
         wave = functional.pad(wave, (0, pad + 1 - wave.shape[-1]))
     padded = functional.pad(wave.unsqueeze(1), (pad, pad), mode="reflect").squeeze(1)
-    with torch.autocast(wave.device.type, enabled=False):
+    return magnitudes(padded, config)[..., :frames]
+
+
+def magnitudes(padded: torch.Tensor, config: SpectrogramConfig) -> torch.Tensor:
+    """Compute the magnitudes of sound `[B, N + 2 · padding]` that is mirrored already, float32."""
+    with torch.autocast(padded.device.type, enabled=False):
         spectrum = torch.stft(
-            padded,
+            padded.float(),
             config.n_fft,
             hop_length=config.hop,
             win_length=config.win,
-            window=_window(config.win, str(wave.device)),
+            window=_window(config.win, str(padded.device)),
             center=False,
             return_complex=True,
         )
     power = spectrum.real.square() + spectrum.imag.square()
-    return torch.sqrt(power + POWER_FLOOR)[..., :frames]
+    return torch.sqrt(power + config.power_floor)
 
 
 def log_mel(spectrogram: torch.Tensor, config: SpectrogramConfig) -> torch.Tensor:
@@ -91,7 +107,7 @@ def log_mel(spectrogram: torch.Tensor, config: SpectrogramConfig) -> torch.Tenso
     basis = _basis(config, str(spectrogram.device))
     with torch.autocast(spectrogram.device.type, enabled=False):
         mel = torch.matmul(basis, spectrogram.float())
-    return torch.log(torch.clamp(mel, min=MEL_FLOOR))
+    return torch.log(torch.clamp(mel, min=config.mel_floor))
 
 
 def log_mel_from_wave(wave: torch.Tensor, config: SpectrogramConfig) -> torch.Tensor:
