@@ -1,0 +1,205 @@
+"""One step of the game between generator and discriminator.
+
+Same mathematics as the published step, without its waste: real and generated sound pass the
+discriminator together; while the generator learns, the discriminator is frozen and the real sound
+leaves no graph; target mel spectra are computed of the slice only. Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rvc_colab.audio.spectral import SpectrogramConfig, log_mel, log_mel_from_wave
+from rvc_colab.models.synthesizer import Synthesizer, TrainingNoise, slice_segments
+from rvc_colab.training.batches import Batch, Draw
+from rvc_colab.training.losses import (
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+    kl_loss,
+    mel_loss,
+)
+
+Losses = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class StepSettings:
+    """What the step weighs and measures with."""
+
+    spectrogram: SpectrogramConfig
+    mel_weight: float = 45.0
+    kl_weight: float = 1.0
+    max_grad_norm: float | None = None
+
+
+def _nothing() -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+@dataclass
+class Player:
+    """A network with its optimizer.
+
+    `wrapped` is what Accelerate made of the network (it sends gradients between processes),
+    `plain` the network itself.
+    """
+
+    plain: nn.Module
+    optimizer: torch.optim.Optimizer
+    wrapped: nn.Module | None = None
+
+    @property
+    def network(self) -> nn.Module:
+        """Return what is called for a pass with gradients."""
+        return self.wrapped or self.plain
+
+
+@dataclass
+class Machinery:
+    """How gradients are made and applied; the defaults are plain torch, `accelerator.py` has the other."""
+
+    autocast: Callable[[], AbstractContextManager[None]] = _nothing
+    backward: Callable[[Tensor], None] = torch.Tensor.backward
+    unscale: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None
+    unsynced: Callable[[nn.Module], AbstractContextManager[None]] = lambda network: nullcontext()
+
+
+class GanStep:
+    """The step: `step(batches)` trains both networks on what is one batch, given in parts."""
+
+    def __init__(
+        self,
+        generator: Player,
+        discriminator: Player,
+        settings: StepSettings,
+        machinery: Machinery | None = None,
+    ) -> None:
+        self.generator, self.discriminator = generator, discriminator
+        self.settings = settings
+        self.machinery = machinery or Machinery()
+        model = generator.plain
+        assert isinstance(model, Synthesizer)
+        self.frames, self.hop = model.config.segment_frames, model.config.hop
+
+    def step(
+        self, parts: Sequence[tuple[Batch, Draw]], adversarial: bool = True, measure: bool = False
+    ) -> Losses:
+        """Train on one batch in parts (several = gradient accumulation) and return its losses.
+
+        Without `adversarial` the discriminator rests and the generator learns to reconstruct only.
+        With `measure` the gradient norms are returned too. Values stay on the device.
+        """
+        losses: Losses = {}
+        made = self._generate(parts[0], keep=True) if len(parts) == 1 else None
+        if adversarial:
+            losses |= self._train_discriminator(parts, made, measure)
+        losses |= self._train_generator(parts, made, adversarial, measure)
+        return losses
+
+    def _generate(self, part: tuple[Batch, Draw], keep: bool) -> tuple[Losses, Tensor, Tensor]:
+        """Reconstruct a part: (its own loss terms, real slice, generated slice)."""
+        batch, draw = part
+        with torch.set_grad_enabled(keep), self.machinery.autocast():
+            noise = TrainingNoise(draw.posterior, draw.source)
+            out = self.generator.network(batch, draw.starts, noise)
+        fake = out.wave.float()
+        real = slice_segments(batch.wave, draw.starts * self.hop, self.frames * self.hop)
+        if not keep:
+            return {}, real, fake
+        mel = self.settings.spectrogram
+        target = log_mel(slice_segments(batch.spec, draw.starts, self.frames), mel)
+        divergence = kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.spec_mask)
+        terms = {
+            "mel": mel_loss(target, log_mel_from_wave(fake.squeeze(1), mel)) * self.settings.mel_weight,
+            "kl": divergence / batch.frames_per_part * self.settings.kl_weight,
+        }
+        return terms, real, fake
+
+    def _train_discriminator(
+        self,
+        parts: Sequence[tuple[Batch, Draw]],
+        made: tuple[Losses, Tensor, Tensor] | None,
+        measure: bool,
+    ) -> Losses:
+        player, total = self.discriminator, []
+        player.plain.requires_grad_(True)
+        player.optimizer.zero_grad()
+        for number, part in enumerate(parts):
+            # With several parts their graphs do not fit in memory together: each is generated
+            # twice from the same draws, here without a graph.
+            _, real, fake = made or self._generate(part, keep=False)
+            with self._synced(player, last=number == len(parts) - 1):
+                with self.machinery.autocast():
+                    scores, _ = player.network(torch.cat((real, fake.detach())))
+                judged = [score.chunk(2) for score in scores]
+                loss = discriminator_loss([r for r, _ in judged], [f for _, f in judged])
+                self.machinery.backward(loss / len(parts))
+            total.append(loss.detach())
+        return {"discriminator": mean_of(total)} | self._apply(player, "discriminator", measure)
+
+    def _train_generator(
+        self,
+        parts: Sequence[tuple[Batch, Draw]],
+        made: tuple[Losses, Tensor, Tensor] | None,
+        adversarial: bool,
+        measure: bool,
+    ) -> Losses:
+        player, collected = self.generator, []
+        self.discriminator.plain.requires_grad_(False)
+        player.optimizer.zero_grad()
+        for number, part in enumerate(parts):
+            with self._synced(player, last=number == len(parts) - 1):
+                terms, real, fake = made or self._generate(part, keep=True)
+                if adversarial:
+                    terms = terms | self._judged(real, fake)
+                total = torch.stack(list(terms.values())).sum()
+                self.machinery.backward(total / len(parts))
+            collected.append({name: term.detach() for name, term in terms.items()})
+        losses = {name: mean_of([terms[name] for terms in collected]) for name in collected[0]}
+        losses["total"] = torch.stack(list(losses.values())).sum()
+        return losses | self._apply(player, "generator", measure)
+
+    def _judged(self, real: Tensor, fake: Tensor) -> Losses:
+        """What the frozen discriminator says of the generated slice, against the real one."""
+        judge = self.discriminator.plain
+        with self.machinery.autocast():
+            with torch.no_grad():
+                _, real_maps = judge(real)
+            scores, fake_maps = judge(fake)
+        return {"feature": feature_loss(real_maps, fake_maps), "adversarial": adversarial_loss(scores)}
+
+    def _synced(self, player: Player, last: bool) -> AbstractContextManager[None]:
+        return nullcontext() if last else self.machinery.unsynced(player.network)
+
+    def _apply(self, player: Player, name: str, measure: bool) -> Losses:
+        """Take the optimizer's step; return the norm of the gradients where it is wanted."""
+        limit, norms = self.settings.max_grad_norm, {}
+        if measure or limit is not None:
+            self.machinery.unscale(player.optimizer)
+            norm = grad_norm(player.plain.parameters())
+            if limit is not None:
+                torch._foreach_mul_(_gradients(player.plain.parameters()), (limit / (norm + 1e-6)).clamp(max=1.0))
+            norms = {f"grad_norm/{name}": norm}
+        player.optimizer.step()
+        return norms
+
+
+def mean_of(values: list[Tensor]) -> Tensor:
+    """Average scalars on their device."""
+    return values[0] if len(values) == 1 else torch.stack(values).mean()
+
+
+def grad_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Return the 2-norm of all gradients as a scalar on their device."""
+    gradients = _gradients(parameters)
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+
+
+def _gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]
