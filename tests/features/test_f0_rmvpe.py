@@ -64,7 +64,14 @@ def test_every_length_gives_a_frame_per_10_ms(estimator, samples):
     assert f0.shape == (samples // 160,) and np.isfinite(f0).all()
 
 
-def test_stretches_give_what_the_whole_gives(estimator, clip, monkeypatch):
+def test_stretches_give_what_the_whole_gives(weights, clip, monkeypatch):
+    """The GRU is made forgetful (update gate shut): random ones remember longer than trained."""
+    forgetful = dict(weights)
+    for side in ("", "_reverse"):
+        bias = weights[f"fc.0.gru.bias_ih_l0{side}"].clone()
+        bias[256:512] = -30
+        forgetful[f"fc.0.gru.bias_ih_l0{side}"] = bias
+    estimator = rmvpe.RmvpeEstimator(forgetful)
     whole = list(estimator.saliences(clip))
     monkeypatch.setattr(rmvpe, "CHUNK_FRAMES", 192)
     monkeypatch.setattr(rmvpe, "CONTEXT_FRAMES", 96)
