@@ -121,6 +121,12 @@ class TrainingConfig(_Choices):
     f0_method: F0Method = _setting(F0Method.AUTO, "How the pitch is found.")
     epochs: int = _setting(200, "Passes over the recordings.", "epochs", ge=1, le=100_000)
     max_steps: int | None = _setting(None, "Stop after this many steps.", "steps", ge=1)
+    max_minutes: float | None = _setting(
+        None, "Stop after this time, with a snapshot and a voice.", "min", gt=0
+    )
+    restart: bool = _setting(
+        False, "Put the old run of this name aside and start over, instead of going on with it."
+    )
     batch_size: int | None = _setting(
         None, "Slices per step and process; from the machine when not given.", "slices",
         ge=1, le=1024, env=["URVC_BATCH_SIZE"],
@@ -148,6 +154,10 @@ class TrainingConfig(_Choices):
     reconstruction_steps: int = _setting(
         0, "First steps without the adversarial losses; helps from scratch.", "steps",
         ge=0, group="advanced",
+    )
+    validation_recordings: int | None = _setting(
+        None, "Whole recordings kept apart to measure with; about one in twenty when not given.",
+        "files", ge=0, le=1000, group="advanced",
     )
     segment_frames: int | None = _setting(
         None, "Frames decoded per slice and step; as published when not given.", "frames",
