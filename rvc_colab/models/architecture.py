@@ -21,8 +21,8 @@ _RESBLOCK_DILATIONS = ((1, 3, 5),) * 3
 # n_fft, segment frames, upsample rates, upsample kernels: the published training configs.
 # 16000 has no published config; it is laid out like 32k v1 without its last stage.
 _STANDARD: dict[tuple[int, str], tuple[int, int, tuple[int, ...], tuple[int, ...]]] = {
-    (16000, "v1"): (512, 40, (10, 4, 2, 2), (16, 16, 4, 4)),
-    (16000, "v2"): (512, 40, (10, 4, 2, 2), (16, 16, 4, 4)),
+    (16000, "v1"): (1024, 40, (10, 4, 2, 2), (16, 16, 4, 4)),
+    (16000, "v2"): (1024, 40, (10, 4, 2, 2), (16, 16, 4, 4)),
     (32000, "v1"): (1024, 40, (10, 4, 2, 2, 2), (16, 16, 4, 4, 4)),
     (32000, "v2"): (1024, 40, (10, 8, 2, 2), (20, 16, 4, 4)),
     (40000, "v1"): (2048, 32, (10, 10, 2, 2), (16, 16, 4, 4)),
@@ -177,7 +177,9 @@ class SynthesizerConfig:
 
 
 _MANY = {"resblock_kernels", "upsample_rates", "upsample_kernels"}
-_LARGEST = 1_000_000
+_LARGEST_SIZE = 1_000_000
+# What multiplies modules is bounded closely: a damaged number must not build a million of them.
+_LARGEST = {"heads": 256, "layers": 64, "resblock_dilations": 1000, "resblock_kernels": 1000}
 
 
 def _read_entry(name: str, value: Any) -> Any:
@@ -202,8 +204,9 @@ def _read_many(name: str, value: Any) -> tuple[int, ...]:
 
 
 def _read_count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST:
-        raise _bad_entry(name, value, f"a whole number from 1 to {_LARGEST}")
+    largest = _LARGEST.get(name, _LARGEST_SIZE)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= largest:
+        raise _bad_entry(name, value, f"a whole number from 1 to {largest}")
     return value
 
 
