@@ -129,7 +129,13 @@ def _import_optional(name: str, extra: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise MissingExtraError(extra, name) from error
+        raise MissingExtraError(extra, error.name or name) from error
+    except OSError as error:
+        # A torchaudio built for another torch fails like this.
+        raise ConfigError(
+            f"The package {name} is installed but does not load: {error}.",
+            "Install the torchaudio that fits your torch, or choose --f0-method swift.",
+        ) from error
 
 
 def _import_swift() -> Any:

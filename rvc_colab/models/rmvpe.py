@@ -229,13 +229,14 @@ def for_inference(model: E2E) -> E2E:
     for parent in list(model.modules()):
         if isinstance(parent, nn.Sequential):
             _fold(parent)
-    return model.to(memory_format=torch.channels_last)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _fold(chain: nn.Sequential) -> None:
     for i in range(len(chain) - 1):
         convolution, norm = chain[i], chain[i + 1]
         if isinstance(norm, nn.BatchNorm2d):
+            assert isinstance(convolution, (nn.Conv2d, nn.ConvTranspose2d))
             transposed = isinstance(convolution, nn.ConvTranspose2d)
             chain[i] = fuse_conv_bn_eval(convolution, norm, transpose=transposed)
             chain[i + 1] = nn.Identity()

@@ -172,6 +172,14 @@ def test_a_missing_package_comes_with_its_command(monkeypatch, method, module):
     assert f'pip install "rvc_colab[{method}]"' in refused.value.hint
 
 
+def test_a_package_that_does_not_load_is_named(monkeypatch, tmp_path):
+    (tmp_path / "torchfcpe.py").write_text("raise OSError('built for another torch')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "torchfcpe", raising=False)
+    with pytest.raises(ConfigError, match="torchfcpe is installed but does not load"):
+        f0.load_f0_estimator("fcpe")
+
+
 @pytest.mark.parametrize("method", ["crepe", "fcpe"])
 def test_optional_estimators_find_a_tone_where_installed(method):
     pytest.importorskip(f"torch{method}")
