@@ -7,16 +7,12 @@ and the notebooks' forms are derived from these models, so they cannot drift apa
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
-
-from rvc_colab.errors import ConfigError
 
 # Rates shared by training and conversion; "kept: voices in the wild expect them".
 CONTENT_RATE = 16000  # Hz, what content encoders and f0 estimators hear
@@ -59,11 +55,13 @@ def _setting(default: Any, help: str, unit: str = "", **bounds: Any) -> Any:
     return Field(default, description=help, json_schema_extra=extra, **bounds)
 
 
-class _Choices(BaseModel):
+class Choices(BaseModel):
+    """A family of settings: frozen, and unknown names are refused."""
+
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
-class ConversionConfig(_Choices):
+class ConversionConfig(Choices):
     """How sound is converted into a voice."""
 
     transpose: float = _setting(0.0, "Shift the pitch.", "semitones", ge=-36, le=36)
@@ -111,10 +109,12 @@ class ConversionConfig(_Choices):
     profiling: bool = _setting(False, "Measure time and memory per stage.", group="advanced")
 
 
-class TrainingConfig(_Choices):
+class TrainingConfig(Choices):
     """How a voice is trained from recordings."""
 
-    sample_rate: int = _setting(40000, "Sample rate of the voice: 16000, 32000, 40000 or 48000.", "Hz")
+    sample_rate: int = _setting(
+        40000, "Sample rate of the voice: 16000, 32000, 40000 or 48000.", "Hz"
+    )
     version: Version = _setting(Version.V2, "RVC model version.")
     use_f0: bool = _setting(True, "Train with pitch; off for speech-only voices without melody.")
     encoder: str = _setting("contentvec", "Content encoder by name or path; `tiny` is embedded.")
@@ -128,22 +128,29 @@ class TrainingConfig(_Choices):
         False, "Put the old run of this name aside and start over, instead of going on with it."
     )
     batch_size: int | None = _setting(
-        None, "Slices per step and process; from the machine when not given.", "slices",
-        ge=1, le=1024, env=["URVC_BATCH_SIZE"],
+        None,
+        "Slices per step and process; from the machine when not given.",
+        "slices",
+        ge=1,
+        le=1024,
+        env=["URVC_BATCH_SIZE"],
     )
     save_minutes: float = _setting(
         1.0, "Time between snapshots.", "min", ge=0.01, le=1440, env=["URVC_SAVE_MINUTES"]
     )
     keep_snapshots: int = _setting(2, "How many snapshots stay besides the best one.", ge=1, le=100)
     pretrained: str = _setting(
-        "auto", "Start from published weights: auto, none, or the path of a G file (its D beside it)."
+        "auto",
+        "Start from published weights: auto, none, or the path of a G file (its D beside it).",
     )
     build_index: bool = _setting(True, "Build the retrieval index too.")
     seed: int = _setting(1234, "Makes a run repeatable.", ge=0, le=2**32 - 1)
     slice_seconds: float = _setting(
         3.7, "Length of a training slice.", "s", ge=1, le=10, group="advanced"
     )
-    speaker: int = _setting(0, "Speaker number of these recordings.", ge=0, le=1023, group="advanced")
+    speaker: int = _setting(
+        0, "Speaker number of these recordings.", ge=0, le=1023, group="advanced"
+    )
     speakers: int = _setting(109, "Rows of the speaker table.", ge=1, le=1024, group="advanced")
     learning_rate: float = _setting(1e-4, "Step size of AdamW.", gt=0, le=1, group="advanced")
     lr_decay: float = _setting(
@@ -152,16 +159,27 @@ class TrainingConfig(_Choices):
     mel_weight: float = _setting(45.0, "Weight of the mel loss.", ge=0, le=1000, group="advanced")
     kl_weight: float = _setting(1.0, "Weight of the KL loss.", ge=0, le=100, group="advanced")
     reconstruction_steps: int = _setting(
-        0, "First steps without the adversarial losses; helps from scratch.", "steps",
-        ge=0, group="advanced",
+        0,
+        "First steps without the adversarial losses; helps from scratch.",
+        "steps",
+        ge=0,
+        group="advanced",
     )
     validation_recordings: int | None = _setting(
-        None, "Whole recordings kept apart to measure with; about one in twenty when not given.",
-        "files", ge=0, le=1000, group="advanced",
+        None,
+        "Whole recordings kept apart to measure with; about one in twenty when not given.",
+        "files",
+        ge=0,
+        le=1000,
+        group="advanced",
     )
     segment_frames: int | None = _setting(
-        None, "Frames decoded per slice and step; as published when not given.", "frames",
-        ge=8, le=400, group="advanced",
+        None,
+        "Frames decoded per slice and step; as published when not given.",
+        "frames",
+        ge=8,
+        le=400,
+        group="advanced",
     )
     hidden_channels: int = _setting(192, "Width of encoder and flow.", ge=8, le=1024, group="size")
     filter_channels: int = _setting(768, "Width inside the encoder.", ge=8, le=4096, group="size")
@@ -171,27 +189,37 @@ class TrainingConfig(_Choices):
     )
     gin_channels: int = _setting(256, "Width of the speaker vector.", ge=4, le=1024, group="size")
     discriminator_scale: float = _setting(
-        1.0, "Width of the discriminators against the published ones.", "share",
-        gt=0, le=1, group="size",
+        1.0,
+        "Width of the discriminators against the published ones.",
+        "share",
+        gt=0,
+        le=1,
+        group="size",
     )
     mixed_precision: Precision = _setting(
         Precision.AUTO, "Arithmetic of the step.", env=["URVC_MIXED_PRECISION"], group="advanced"
     )
     grad_accumulation: int = _setting(
-        1, "Passes gathered into one step.", ge=1, le=1024,
-        env=["URVC_GRAD_ACCUMULATION"], group="advanced",
+        1,
+        "Passes gathered into one step.",
+        ge=1,
+        le=1024,
+        env=["URVC_GRAD_ACCUMULATION"],
+        group="advanced",
     )
     max_grad_norm: float | None = _setting(
         None, "Clip gradients to this norm.", gt=0, env=["URVC_MAX_GRAD_NORM"], group="advanced"
     )
     device: str = _setting(
-        "auto", "auto, cuda, rocm, mps or cpu.", group="advanced",
+        "auto",
+        "auto, cuda, rocm, mps or cpu.",
+        group="advanced",
         env=["RVC_ACCELERATOR", "URVC_ACCELERATOR"],
     )
     profiling: bool = _setting(False, "Measure time and memory per stage.", group="advanced")
 
 
-class GpuConfig(_Choices):
+class GpuConfig(Choices):
     """When memory is watched and given back (the `gpu:` section of the file)."""
 
     auto_cleanup_enabled: bool = _setting(True, "Give idle models back when memory runs short.")
@@ -202,122 +230,20 @@ class GpuConfig(_Choices):
         30.0, "Unload a model that nobody used for so long.", "min", ge=0.05, le=1440
     )
     memory_monitoring_enabled: bool = _setting(True, "Watch memory in the background.")
-    memory_monitoring_interval: float = _setting(5.0, "Time between two looks.", "s", ge=0.05, le=600)
+    memory_monitoring_interval: float = _setting(
+        5.0, "Time between two looks.", "s", ge=0.05, le=600
+    )
     max_memory_usage_percent: float = _setting(
         90.0, "Most of the device's memory that models may take.", "%", ge=5, le=100
     )
 
 
-SECTIONS: dict[str, type[_Choices]] = {
+SECTIONS: dict[str, type[Choices]] = {
     "conversion": ConversionConfig,
     "training": TrainingConfig,
     "gpu": GpuConfig,
 }
 TRAINING_RATES = (16000, 32000, 40000, 48000)
-
-_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
-
-
-def _as_bool(text: str) -> bool:
-    if text.strip().lower() in _TRUE:
-        return True
-    if text.strip().lower() in _FALSE:
-        return False
-    raise ValueError("neither yes nor no; write 1 or 0")
-
-
-def _fp16_switch(text: str) -> str:
-    return Precision.FP16 if _as_bool(text) else Precision.FP32
-
-
-# Variables whose meaning is another field's: name → (section, field, reading).
-_FOREIGN_VARIABLES: dict[str, tuple[str, str, Callable[[str], Any]]] = {
-    "URVC_FP16_INFERENCE": ("conversion", "precision", _fp16_switch),
-    "RVC_USE_FP16": ("conversion", "precision", _fp16_switch),
-}
-
-Choices = TypeVar("Choices", bound=_Choices)
-
-
-def load(
-    model: type[Choices],
-    overrides: Mapping[str, Any] | None = None,
-    file: str | os.PathLike[str] | None = None,
-    env: Mapping[str, str] | None = None,
-) -> Choices:
-    """Read one model: defaults < file < environment < `overrides` (None values are not given).
-
-    `file` defaults to the variable RVC_CONFIG. Raises ConfigError with the value, where it came
-    from, and the bound.
-    """
-    env = os.environ if env is None else env
-    file = file or env.get("RVC_CONFIG") or None
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    layers = [
-        _from_file(model, Path(file)) if file else {},
-        _from_env(model, env),
-        {k: (v, "") for k, v in (overrides or {}).items() if v is not None},
-    ]
-    for layer in layers:
-        for name, (value, origin) in layer.items():
-            values[name], origins[name] = value, origin
-    try:
-        return model(**values)
-    except ValidationError as error:
-        raise _refusal(model, error, origins) from None
-
-
-def _from_file(model: type[_Choices], path: Path) -> dict[str, tuple[Any, str]]:
-    sections = read_file(path)
-    name = next(key for key, value in SECTIONS.items() if value is model)
-    return {key: (value, f" (in {path.name})") for key, value in (sections.get(name) or {}).items()}
-
-
-def read_file(path: Path) -> dict[str, dict[str, Any]]:
-    """Read a YAML or JSON settings file into its sections. Raises ConfigError."""
-    import yaml
-
-    hint = f"Its sections are {', '.join(SECTIONS)}, each with settings as `name: value`."
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"The settings file {path} cannot be read: {error.strerror}.", hint) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        line = str(error).splitlines()[0]
-        raise ConfigError(f"The settings file {path} is no YAML or JSON: {line}.", hint) from error
-    if not isinstance(content, dict) or any(
-        not isinstance(value, dict) and value is not None for value in content.values()
-    ):
-        raise ConfigError(f"The settings file {path} has no sections.", hint)
-    if unknown := sorted(set(content) - set(SECTIONS)):
-        raise ConfigError(f"The settings file {path} has an unknown section {unknown[0]!r}.", hint)
-    return content
-
-
-def variables(section: str, field: str) -> list[str]:
-    """Name the environment variables that set one field, the strongest last."""
-    info = SECTIONS[section].model_fields[field]
-    foreign = [v for v, (s, f, _) in _FOREIGN_VARIABLES.items() if (s, f) == (section, field)]
-    return [*foreign, *extras(info)["env"], f"RVC_{field.upper()}"]
-
-
-def _from_env(model: type[_Choices], env: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
-    section = next(key for key, value in SECTIONS.items() if value is model)
-    found: dict[str, tuple[Any, str]] = {}
-    for field in model.model_fields:
-        for variable in variables(section, field):
-            if not env.get(variable, "").strip():
-                continue
-            text = env[variable].strip()
-            if variable in _FOREIGN_VARIABLES:
-                try:
-                    found[field] = (_FOREIGN_VARIABLES[variable][2](text), f" (from {variable})")
-                except ValueError as error:
-                    raise ConfigError(f"{variable}={text!r} is {error}.") from None
-            else:
-                found[field] = (text, f" (from {variable})")
-    return found
 
 
 def extras(info: FieldInfo) -> dict[str, Any]:
@@ -350,19 +276,3 @@ def range_in_words(info: FieldInfo) -> str:
     else:
         text = f"at most {high:g}" if high is not None else ""
     return f"{text} {unit}".strip() if unit != "share" else text
-
-
-def _refusal(model: type[_Choices], error: ValidationError, origins: dict[str, str]) -> ConfigError:
-    problem = error.errors()[0]
-    name = str(problem["loc"][0]) if problem["loc"] else "?"
-    if problem["type"] == "extra_forbidden":
-        import difflib
-
-        near = difflib.get_close_matches(name, model.model_fields, n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Known are: {', '.join(model.model_fields)}."
-        return ConfigError(f"There is no setting {name!r}{origins.get(name, '')}.", hint)
-    info = model.model_fields[name]
-    message = f"{name} = {problem['input']}{origins.get(name, '')} is refused: {problem['msg']}."
-    allowed = range_in_words(info)
-    hint = f"{info.description}" + (f" Range: {allowed}." if allowed else "")
-    return ConfigError(message, hint)

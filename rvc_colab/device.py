@@ -36,7 +36,9 @@ def choose_device(name: str = "auto", precision: str = "auto") -> DeviceChoice:
     wanted = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
     if precision != "auto":
         if precision not in wanted:
-            raise DeviceError(f"Precision {precision!r} is unknown.", "Choose auto, fp32, fp16 or bf16.")
+            raise DeviceError(
+                f"Precision {precision!r} is unknown.", "Choose auto, fp32, fp16 or bf16."
+            )
         return DeviceChoice(device, wanted[precision], f"{device} in {precision}, as asked.")
     dtype, why = _natural_precision(device)
     return DeviceChoice(device, dtype, f"{device} in {str(dtype).removeprefix('torch.')}: {why}")
@@ -54,7 +56,9 @@ def _find(name: str) -> torch.device:
     try:
         device = torch.device(wanted)
     except RuntimeError as error:
-        raise DeviceError(f"Device {name!r} is unknown.", "Choose auto, cpu, cuda, cuda:N or mps.") from error
+        raise DeviceError(
+            f"Device {name!r} is unknown.", "Choose auto, cpu, cuda, cuda:N or mps."
+        ) from error
     if device.type == "cuda":
         index = device.index or 0
         if index >= cuda_count():
@@ -65,7 +69,9 @@ def _find(name: str) -> torch.device:
         _check_architecture(index)
         return torch.device("cuda", index)
     if device.type == "mps" and not has_mps():
-        raise DeviceError("Device 'mps' was asked for, but this is no Apple GPU.", "Choose --device auto.")
+        raise DeviceError(
+            "Device 'mps' was asked for, but this is no Apple GPU.", "Choose --device auto."
+        )
     return device
 
 
@@ -162,7 +168,8 @@ def _check_architecture(index: int) -> None:
         return
     capability, name = cuda_capability(index), cuda_name(index)
     remedy = (
-        f"Install a build of torch {torch.__version__.split('+')[0]} that carries it (the cu126 builds do), "
+        f"Install a build of torch {torch.__version__.split('+')[0]} that carries it "
+        "(the cu126 builds do), "
         "choose another GPU (T4, L4), or --device cpu."
     )
     if not runs_here(capability, cuda_architectures()):
@@ -174,7 +181,9 @@ def _check_architecture(index: int) -> None:
     try:
         torch.ones(1, device=f"cuda:{index}").add_(1).item()
     except RuntimeError as error:
-        raise DeviceError(f"{name} does not run a first kernel: {_first_line(error)}", remedy) from error
+        raise DeviceError(
+            f"{name} does not run a first kernel: {_first_line(error)}", remedy
+        ) from error
 
 
 def _first_line(error: Any) -> str:

@@ -17,7 +17,9 @@ from pathlib import Path
 from rvc_colab.errors import ConfigError
 
 MAX_NAME_LENGTH = 120
-_RESERVED = {"con", "prn", "aux", "nul", "demo"} | {f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)}
+_RESERVED = {"con", "prn", "aux", "nul", "demo"} | {
+    f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Workspace:
 
     @classmethod
     def locate(cls, root: str | os.PathLike[str] | None = None) -> Workspace:
-        """Find the workspace: the argument, else RVC_WORKSPACE, else ~/rvc_colab. Creates nothing."""
+        """Find the workspace: the argument, else RVC_WORKSPACE, else ~/rvc_colab."""
         chosen = root or os.environ.get("RVC_WORKSPACE") or Path.home() / "rvc_colab"
         return cls(Path(chosen).expanduser().absolute())
 
@@ -85,10 +87,13 @@ def safe_name(text: str) -> str:
         raise ConfigError(f"{text!r} cannot be a name: it is empty.", rule)
     if len(name.encode()) > MAX_NAME_LENGTH:
         raise ConfigError(
-            f"The name {name[:20]}… has {len(name.encode())} bytes; at most {MAX_NAME_LENGTH} fit.", rule
+            f"The name {name[:20]}… has {len(name.encode())} bytes; at most {MAX_NAME_LENGTH} fit.",
+            rule,
         )
     if bad := sorted(set(re.findall(r"[^\w .\-]", name))):
-        raise ConfigError(f"The name {name!r} contains {' '.join(bad)!s}, which is not allowed.", rule)
+        raise ConfigError(
+            f"The name {name!r} contains {' '.join(bad)!s}, which is not allowed.", rule
+        )
     if name.startswith(".") or name.endswith("."):
         raise ConfigError(f"The name {name!r} begins or ends with a dot.", rule)
     if name.split(".")[0].lower() in _RESERVED:
@@ -104,7 +109,9 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}.{os.urandom(3).hex()}.partial{target.suffix}")
+    temporary = target.with_name(
+        f".{target.stem}.{os.getpid()}.{os.urandom(3).hex()}.partial{target.suffix}"
+    )
     try:
         yield temporary
         sync_file(temporary)
@@ -117,7 +124,7 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 def sync_file(path: Path) -> None:
     """Force the bytes of one file to the disk."""
-    with open(path, "rb") as handle:
+    with path.open("rb") as handle:
         os.fsync(handle.fileno())
 
 

@@ -1,0 +1,45 @@
+# `make demo` and `make test` set everything up in .venv and need only Python 3.11+ and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCE ?=
+
+.PHONY: demo test check check-slow check-network format notebooks assets clean setup
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit("Python 3.11 or newer is needed; this is %d.%d. Name another with PYTHON=..." % v[:2] if v < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/rvc-colab demo --output demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+check-network: $(STAMP)
+	$(BIN)/python -m pytest -m network -s
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+notebooks: $(STAMP)
+	$(BIN)/python -m recipes.notebooks $(if $(SOURCE),--source $(SOURCE))
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

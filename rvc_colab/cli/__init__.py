@@ -1,0 +1,183 @@
+"""The command line: `rvc-colab COMMAND …`. Parses, calls one verb, draws the result."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rvc_colab import __version__
+from rvc_colab.cli import drawing
+from rvc_colab.cli.options import Parser, add_settings
+from rvc_colab.errors import Cancelled, RVCError
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+_EVERYWHERE = {"workspace": None, "config": None, "json": False, "verbose": False, "debug": False}
+_DESCRIPTION = "Train and use RVC voices."
+_STEPS = {
+    "preprocess": "cut recordings into slices",
+    "extract": "compute content and pitch of the slices",
+    "fit": "train the networks on what was extracted",
+    "index": "build the retrieval index",
+    "export": "write the voice file from the newest snapshot",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; exit code 0 done, 1 partly failed, 2 refused, 130 interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        parsed = build_parser().parse_args(words, argparse.Namespace(**_EVERYWHERE))
+        if not hasattr(parsed, "command"):
+            build_parser().print_help()
+            return 0
+        drawing.set_up_logging(parsed.verbose)
+        return int(_command(parsed.command)(parsed) or 0)
+    except Cancelled as stopped:
+        drawing.say_error(stopped)
+        return EXIT_INTERRUPTED
+    except RVCError as error:
+        if debug:
+            raise
+        drawing.say_error(error)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        drawing.say_error(Cancelled())
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], Any]:
+    from rvc_colab.cli import commands, library, machine
+
+    for module in (commands, library, machine):
+        if hasattr(module, name):
+            return getattr(module, name)
+    raise AssertionError(name)
+
+
+def build_parser() -> Parser:
+    """Build the whole parser; the options of each command come from the config models."""
+    common = _common()
+    parser = Parser(prog="rvc-colab", description=_DESCRIPTION, parents=[common])
+    parser.add_argument("--version", action="version", version=f"rvc_colab {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND")
+
+    def add(name: str, help: str, command: str | None = None) -> argparse.ArgumentParser:
+        made = commands.add_parser(
+            name, help=help, description=f"{help.capitalize()}.", parents=[common]
+        )
+        made.set_defaults(command=command or name)
+        return made
+
+    _add_convert(add("convert", "convert a file or a folder into a voice"))
+    _add_train(add)
+    _add_library(commands, common)
+    _add_machine(add)
+    return parser
+
+
+def _common() -> argparse.ArgumentParser:
+    # SUPPRESS: an option given before the command is not undone by the command's own default.
+    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = common.add_argument_group("everywhere")
+    group.add_argument("--workspace", metavar="DIR", help="where weights/, indexes/ and logs/ live")
+    group.add_argument("--config", metavar="FILE", help="settings from a YAML or JSON file")
+    group.add_argument("--json", action="store_true", help="print one machine-readable line")
+    group.add_argument("--verbose", action="store_true", help="say more")
+    group.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return common
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    from rvc_colab.config import ConversionConfig
+
+    parser.add_argument("input", metavar="INPUT", help="a sound file, or a folder of them")
+    parser.add_argument("output", metavar="OUTPUT", help="the file (or folder) to write")
+    parser.add_argument(
+        "--voice", required=True, metavar="NAME_OR_PATH", help="`demo` is the embedded one"
+    )
+    parser.add_argument(
+        "--index", metavar="PATH|none", help="the index; found beside the voice when not given"
+    )
+    parser.add_argument(
+        "--format", metavar="EXT", help="format of a folder's results: wav, flac, mp3 or ogg"
+    )
+    add_settings(parser, ConversionConfig)
+
+
+def _add_train(add: Callable[..., argparse.ArgumentParser]) -> None:
+    from rvc_colab.config import TrainingConfig
+
+    train = add("train", "train a voice from a folder of recordings")
+    train.add_argument("name", metavar="NAME", help="the voice's name")
+    train.add_argument("folder", metavar="FOLDER", help="the recordings")
+    add_settings(train, TrainingConfig)
+    for step, help in _STEPS.items():
+        parser = add(step, help, command="training_step")
+        parser.set_defaults(step=step)
+        parser.add_argument("name", metavar="NAME", help="the voice's name")
+        if step == "preprocess":
+            parser.add_argument("folder", metavar="FOLDER", help="the recordings")
+        add_settings(parser, TrainingConfig)
+
+
+def _add_library(commands: Any, common: argparse.ArgumentParser) -> None:
+    voices = commands.add_parser(
+        "voices", help="list, show, import, export, remove voices", parents=[common]
+    )
+    voices.set_defaults(command="voices_list")
+    verbs = voices.add_subparsers(metavar="VERB")
+
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(
+            name, help=help, description=f"{help.capitalize()}.", parents=[common]
+        )
+        made.set_defaults(command=f"voices_{name}")
+        return made
+
+    add("list", "list the voices of the workspace")
+    add("show", "say in words what a voice file is").add_argument("name", metavar="NAME_OR_PATH")
+    imported = add(
+        "import", "bring a voice in from a file, zip, folder, URL, Drive link or Hub repository"
+    )
+    imported.add_argument("source", metavar="SOURCE")
+    imported.add_argument(
+        "--name", metavar="NAME", help="name it so; the file's own when not given"
+    )
+    exported = add("export", "write a voice with its index and card as one zip")
+    exported.add_argument("name", metavar="NAME")
+    exported.add_argument("target", metavar="FILE.zip")
+    add("remove", "move a voice to the trash").add_argument("name", metavar="NAME")
+    add("restore", "bring a removed voice back").add_argument("name", metavar="NAME")
+    renamed = add("rename", "give a voice another name")
+    renamed.add_argument("name", metavar="NAME")
+    renamed.add_argument("new_name", metavar="NEW_NAME")
+
+
+def _add_machine(add: Callable[..., argparse.ArgumentParser]) -> None:
+    fetch = add("fetch", "download known weights into the cache; without names, list them")
+    fetch.add_argument("names", metavar="NAME", nargs="*")
+    demo = add("demo", "convert the shipped clip into the shipped voice, offline")
+    demo.add_argument(
+        "--output", metavar="DIR", default="demo", help="folder for sound, picture and report"
+    )
+    add("doctor", "look at the machine, one line and one remedy each")
+    bench = add("bench", "measure seconds per stage on full-size models with random weights")
+    bench.add_argument("what", choices=["convert", "train"], metavar="convert|train")
+    bench.add_argument(
+        "--seconds", type=float, default=10.0, help="sound per measurement (convert)"
+    )
+    bench.add_argument("--threads", type=int, default=2, help="CPU threads")
+    bench.add_argument("--batch-size", type=int, default=1, help="slices per step (train)")
+    bench.add_argument("--steps", type=int, default=3, help="counted repetitions")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

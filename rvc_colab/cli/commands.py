@@ -1,0 +1,118 @@
+"""The commands of the two journeys and the demo: `convert`, `train` and its steps, `demo`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rvc_colab.cli import drawing
+from rvc_colab.cli.options import given
+
+EXIT_PARTLY = 1
+
+
+def convert(arguments: argparse.Namespace) -> int:
+    """Convert a file or folder and say what was done."""
+    from rvc_colab import api
+    from rvc_colab.config import ConversionConfig
+
+    with _progress() as progress:
+        result = api.convert(
+            arguments.input,
+            arguments.output,
+            voice=arguments.voice,
+            index=arguments.index,
+            workspace=arguments.workspace,
+            progress=progress,
+            config=arguments.config,
+            format=arguments.format,
+            **given(arguments, ConversionConfig),
+        )
+    _report(arguments, result)
+    return EXIT_PARTLY if getattr(result, "failures", None) else 0
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """Train a voice and say where it is."""
+    from rvc_colab import api
+    from rvc_colab.config import TrainingConfig
+
+    with _progress() as progress:
+        result = api.train(
+            arguments.name,
+            arguments.folder,
+            workspace=arguments.workspace,
+            progress=progress,
+            config=arguments.config,
+            **given(arguments, TrainingConfig),
+        )
+    _report(arguments, result)
+    return 0
+
+
+def training_step(arguments: argparse.Namespace) -> int:
+    """Run one step of the training journey."""
+    from rvc_colab import config, settings
+    from rvc_colab.training import recipe
+    from rvc_colab.workspace import Workspace
+
+    choices = settings.load(
+        config.TrainingConfig, given(arguments, config.TrainingConfig), arguments.config
+    )
+    place = Workspace.locate(arguments.workspace)
+    step = getattr(recipe, arguments.step)
+    words = [arguments.name, *([arguments.folder] if arguments.step == "preprocess" else [])]
+    with _progress() as progress:
+        result = step(*words, choices, place, progress)
+    _report(arguments, result)
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Run the offline demo."""
+    from rvc_colab.demo import demo as run
+
+    with _progress() as progress:
+        result = run(arguments.output, workspace=arguments.workspace, progress=progress)
+    if arguments.json:
+        drawing.say_json({**result.report, "folder": str(result.folder)})
+    else:
+        share = result.report["voiced_frames_at_the_asked_pitch"]
+        drawing.say(f"{result.folder}/: source.wav, converted.wav, picture.png, report.json")
+        drawing.say(f"{share:.0%} of the voiced frames lie within 3 % of the asked pitch")
+    return 0
+
+
+def _report(arguments: argparse.Namespace, result: Any) -> None:
+    """Print a result: its record as one JSON line, or in words with its warnings."""
+    if arguments.json:
+        drawing.say_json(result.record())
+        return
+    drawing.say(result.in_words())
+
+
+@contextmanager
+def _progress() -> Iterator[drawing.ConsoleProgress]:
+    """Draw progress; the first Ctrl-C or SIGTERM asks for a clean stop, the second ends at once."""
+    progress = drawing.ConsoleProgress()
+    asked: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        progress.cancel()
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield progress
+    finally:
+        progress.close()
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,63 @@
+"""The commands about the machine: `doctor`, `fetch`, `bench`."""
+
+from __future__ import annotations
+
+import argparse
+
+from rvc_colab.cli import drawing
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """Look at the machine; exit code 1 when something needs mending."""
+    from rvc_colab import api
+
+    checks = api.doctor(arguments.workspace)
+    if arguments.json:
+        drawing.say_json({"checks": [check.record() for check in checks]})
+    else:
+        drawing.say("\n".join(check.line() for check in checks))
+    return int(any(check.state == "problem" for check in checks))
+
+
+def fetch(arguments: argparse.Namespace) -> int:
+    """Bring known weights into the cache; without names, list them."""
+    from rvc_colab import api
+    from rvc_colab.store.assets import ASSETS, is_present
+    from rvc_colab.workspace import Workspace
+
+    if arguments.names:
+        with_progress = drawing.ConsoleProgress()
+        paths = api.fetch(*arguments.names, workspace=arguments.workspace, progress=with_progress)
+        with_progress.close()
+        if arguments.json:
+            drawing.say_json({"fetched": dict(zip(arguments.names, map(str, paths)))})
+        else:
+            drawing.say("\n".join(map(str, paths)))
+        return 0
+    cache = Workspace.locate(arguments.workspace).cache
+    rows = [(n, a.what, "yes" if is_present(n, cache) else "no", a.repo) for n, a in ASSETS.items()]
+    if arguments.json:
+        drawing.say_json(
+            {"known": [dict(zip(("name", "what", "present", "repo"), r)) for r in rows]}
+        )
+    else:
+        drawing.say(drawing.table(("name", "what", "here", "from"), rows))
+    return 0
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure conversion or training on full-size models with random weights."""
+    if arguments.what == "convert":
+        from rvc_colab.conversion.bench import run_bench, table_rows
+
+        report = run_bench(arguments.seconds, arguments.threads, arguments.steps)
+    else:
+        from rvc_colab.training.bench import run_bench, table_rows
+
+        report = run_bench(arguments.batch_size, arguments.threads, arguments.steps)
+    if arguments.json:
+        drawing.say_json(report)
+    else:
+        header, *rows = table_rows(report)
+        drawing.say(drawing.table(header, rows))
+    return 0
