@@ -70,9 +70,9 @@ def train(
 
 def voices(workspace: PathLike | None = None) -> list[VoiceCard]:
     """List the voices of the workspace, and the embedded `demo`."""
-    from rvc_colab.store.voices import Library
+    from rvc_colab.store.voices import list_voices
 
-    return Library(Workspace.locate(workspace)).cards()
+    return list_voices(Workspace.locate(workspace))
 
 
 def fetch(

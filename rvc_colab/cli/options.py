@@ -35,7 +35,7 @@ def option_name(field: str) -> str:
 
 
 def add_settings(parser: argparse.ArgumentParser, model: type[BaseModel]) -> None:
-    """Add an option for each field of `model`; values stay text, the model reads and bounds them."""
+    """Add an option for each field of `model`; values stay text, which the model reads."""
     groups: dict[str, Any] = {}
     for field, info in model.model_fields.items():
         name = str(config.extras(info)["group"])
