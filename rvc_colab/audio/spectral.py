@@ -52,9 +52,9 @@ class SpectrogramConfig:
 
 # n_fft = win and mel bands per rate, the same for v1 and v2; the hop is always 10 ms.
 # 32k, 40k, 48k: the published configs. 16k is ours (the format allows it, nobody published one):
-# 512 is the 32 ms window and the 31 Hz bins that 32k has, for half the posterior encoder's input;
-# 80 bands up to 8 kHz are 37 Hz wide at the lowest, so each still holds a bin.
-_SIZES = {16000: (512, 80), 32000: (1024, 80), 40000: (2048, 125), 48000: (2048, 128)}
+# 1024 gives bins 15.6 Hz apart and a 64 ms window, near the 40k config's 19.5 Hz and 51 ms, and
+# the 513 inputs of the 32k posterior encoder; 80 bands up to 8 kHz are as many as 32k has.
+_SIZES = {16000: (1024, 80), 32000: (1024, 80), 40000: (2048, 125), 48000: (2048, 128)}
 
 
 def spectrogram_config(sample_rate: int, version: str = "v2") -> SpectrogramConfig:

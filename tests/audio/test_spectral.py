@@ -50,11 +50,11 @@ def test_the_filterbank_matches_the_golden(golden, rate):
     )
 
 
-@pytest.mark.parametrize("samples", [0, 1, 159, 160, 175, 176, 177, 1600])
+@pytest.mark.parametrize("samples", [0, 1, 159, 160, 431, 432, 433, 1600])
 def test_frames_are_samples_over_hop_for_any_length(samples):
     config = spectral.spectrogram_config(16000)
     spec = spectral.linear_spectrogram(torch.zeros(2, samples), config)
-    assert spec.shape == (2, 257, samples // 160) and bool(torch.isfinite(spec).all())
+    assert spec.shape == (2, 513, samples // 160) and bool(torch.isfinite(spec).all())
 
 
 def test_every_band_of_every_rate_hears_something():
