@@ -1,0 +1,225 @@
+"""The training run itself: batches, steps, reports, snapshots, until it is done or asked to stop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rvc_colab.config import TrainingConfig
+from rvc_colab.errors import TrainingError
+from rvc_colab.models.synthesizer import Synthesizer
+from rvc_colab.profiling import stage
+from rvc_colab.progress import Progress
+from rvc_colab.training.batches import Batch, ClipStore, Draw, draw_for, part_of
+from rvc_colab.training.journal import Journal
+from rvc_colab.training.machine import Machine
+from rvc_colab.training.networks import Networks
+from rvc_colab.training.sampler import BatchPlan, step_seed
+from rvc_colab.training.samples import speak
+from rvc_colab.training.snapshots import Snapshots
+from rvc_colab.training.state import Position, RunState
+from rvc_colab.training.step import GanStep, StepSettings
+from rvc_colab.training.stopping import StopRequests
+
+_log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 10.0
+SAMPLE_SECONDS = 300.0
+BETAS, EPSILON = (0.8, 0.99), 1e-9  # published
+
+
+@dataclass
+class FitResult:
+    """How far a run came, and why it ended."""
+
+    position: Position
+    ended: str
+    losses: dict[str, float] = field(default_factory=dict)
+    steps_per_second: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Fitting:
+    """One sitting of a run. `machine`, `networks` and `clips` are handed in; disk goes through
+    `snapshots` and `journal`."""
+
+    config: TrainingConfig
+    machine: Machine
+    networks: Networks
+    clips: ClipStore
+    snapshots: Snapshots
+    journal: Journal | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        config, machine = self.config, self.machine
+
+        def optimizer_of(network: torch.nn.Module) -> torch.optim.Optimizer:
+            return torch.optim.AdamW(network.parameters(), config.learning_rate, BETAS, EPSILON, fused=True)
+
+        players = {
+            "generator": machine.player(self.networks.generator, optimizer_of),
+            "discriminator": machine.player(self.networks.discriminator, optimizer_of),
+        }
+        settings = StepSettings(
+            self.networks.spectrogram, config.mel_weight, config.kl_weight, config.max_grad_norm
+        )
+        self.game = GanStep(players["generator"], players["discriminator"], settings, machine.machinery())
+        self.state = RunState(players, Position(), self.facts, machine.scaler)
+        self.plan = BatchPlan(
+            len(self.clips), machine.plan.batch_size, machine.plan.accumulation, machine.processes, config.seed
+        )
+        self._sums: dict[str, Tensor] = {}
+        self._summed = 0
+        self._losses: dict[str, float] = {}
+        self._lost = 0
+
+    @property
+    def position(self) -> Position:
+        """Return where the run stands."""
+        return self.state.position
+
+    @property
+    def total_steps(self) -> int:
+        """Count the steps of the whole run."""
+        steps = self.config.epochs * self.plan.steps_per_epoch
+        return steps if self.config.max_steps is None else min(steps, self.config.max_steps)
+
+    def resume(self) -> bool:
+        """Go on from the newest whole snapshot; False when there is none."""
+        snapshot = self.snapshots.read_newest()
+        if snapshot is None:
+            return False
+        self.state.restore(snapshot)
+        position = self.position
+        if position.batch >= self.plan.steps_per_epoch:  # the batches are larger than they were
+            position.epoch, position.batch = position.epoch + 1, 0
+        return True
+
+    def run(self, progress: Progress) -> FitResult:
+        """Train until the end or a stop request; a snapshot is written either way."""
+        begun, first = time.monotonic(), self.position.step
+        saved = sampled = reported = begun
+        progress.stage("Training", max(0, self.total_steps - first))
+        ended = ""
+        with StopRequests(progress, self.config.max_minutes) as stop:
+            while not ended:
+                ended = "finished" if self.position.step >= self.total_steps else stop.reason
+                if ended:
+                    break
+                now = time.monotonic()
+                report = now - reported >= REPORT_SECONDS or self.position.step == first
+                with stage("step"):
+                    self._advance(report)
+                progress.advance(1, self._in_words() if report else "")
+                if report:
+                    reported = now
+                if now - saved >= self.config.save_minutes * 60:
+                    self._save(time.monotonic() - begun)
+                    begun = saved = time.monotonic()
+                    if saved - sampled >= SAMPLE_SECONDS:
+                        self._sample()
+                        sampled = time.monotonic()
+            seconds = time.monotonic() - begun
+            self._report({})
+            if self.position.step > first or not self.snapshots.steps():
+                self._save(seconds)
+                self._sample()
+        done = self.position.step - first
+        rate = done / max(1e-9, self.position.seconds) if not first else 0.0
+        return FitResult(self.position, ended, self._losses, rate, list(self.snapshots.warnings))
+
+    def _advance(self, report: bool) -> None:
+        position = self.position
+        rate = self.config.learning_rate * self.config.lr_decay**position.epoch
+        for player in self.state.players.values():
+            for group in player.optimizer.param_groups:
+                group["lr"] = rate
+        adversarial = position.step >= self.config.reconstruction_steps
+        losses = self.game.step(self.parts(), adversarial, measure=report)
+        self._add(losses)
+        position.step += 1
+        position.batch += 1
+        if position.batch >= self.plan.steps_per_epoch:
+            position.epoch, position.batch = position.epoch + 1, 0
+        if report:
+            self._report({name: float(value) for name, value in losses.items() if "/" in name})
+
+    def parts(self) -> list[tuple[Batch, Draw]]:
+        """Gather this process's share of the current step's clips, and its random draws.
+
+        The draws are made for the whole step in every process, so that they do not depend on how
+        many processes share it.
+        """
+        plan, position, config = self.plan, self.position, self.networks.generator.config
+        clips = plan.batch(position.epoch, position.batch)
+        frames = self.clips.padded_frames(clips, config.segment_frames)
+        lengths = torch.tensor([self.clips.lengths[i] for i in clips], device=self.clips.device)
+        generator = torch.Generator(self.clips.device).manual_seed(step_seed(plan.seed, position.step))
+        draw = draw_for(lengths, frames, config, generator)
+        mean_frames = sum(self.clips.lengths[i] for i in clips) / (plan.parts * plan.processes)
+        shares = []
+        for part in range(plan.parts):
+            first, last = plan.share(part, self.machine.accelerator.process_index)
+            shares.append((self.clips.gather(clips[first:last], frames, mean_frames), part_of(draw, first, last)))
+        return shares
+
+    def _add(self, losses: dict[str, Tensor]) -> None:
+        plain = {name: value for name, value in losses.items() if "/" not in name}
+        if set(plain) != set(self._sums):
+            self._sums, self._summed = {name: torch.zeros_like(value) for name, value in plain.items()}, 0
+        torch._foreach_add_(list(self._sums.values()), [plain[name] for name in self._sums])
+        self._summed += 1
+
+    def _report(self, norms: dict[str, float]) -> None:
+        """Read the mean losses since the last report (this waits for the device) and write them down."""
+        if not self._summed:
+            return
+        values = torch.stack(list(self._sums.values())).div(self._summed).tolist()
+        self._losses = dict(zip(self._sums, values))
+        self._sums, self._summed = {}, 0
+        self._check_finite()
+        model = self.networks.generator
+        if model.config.has_f0:  # the one scalar that can silence the pitch
+            norms = norms | {"source/weight": float(model.dec.m_source.l_linear.weight.detach())}
+        if self.journal is not None:
+            rate = self.config.learning_rate * self.config.lr_decay**self.position.epoch
+            facts = {"epoch": self.position.epoch, "learning_rate": rate}
+            self.journal.numbers(self.position.step, self._losses | norms, **facts)
+
+    def _check_finite(self) -> None:
+        total = self._losses.get("total", 0.0)
+        self._lost = 0 if total == total and abs(total) != float("inf") else self._lost + 1
+        if self._lost >= 3:
+            raise TrainingError(
+                f"The loss is not a number any more at step {self.position.step}: the training broke down.",
+                "Run it again with --mixed-precision fp32 or a smaller --learning-rate; it goes on from the "
+                "last snapshot.",
+            )
+
+    def _save(self, seconds: float) -> None:
+        self.position.seconds += seconds
+        if not self.machine.is_main or self._lost:
+            return
+        with stage("snapshot"):
+            self.snapshots.write(self.state.snapshot(), self.position.best_step)
+
+    def _sample(self) -> None:
+        if self.journal is None or not self.machine.is_main:
+            return
+        model = self.networks.generator
+        assert isinstance(model, Synthesizer)
+        longest = max(range(len(self.clips)), key=lambda i: self.clips.lengths[i])
+        with stage("sample"):
+            wave = speak(model, self.clips, longest, self.config.seed)
+            self.journal.sound(self.position.step, "sample", wave, model.config.sample_rate)
+
+    def _in_words(self) -> str:
+        words = ", ".join(f"{name} {value:.3g}" for name, value in self._losses.items() if name != "total")
+        return f"epoch {self.position.epoch + 1}, {words}"

@@ -1,0 +1,108 @@
+"""The machine a run computes on, through Accelerate: device, precision, processes, batch size."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rvc_colab.config import Precision, TrainingConfig
+from rvc_colab.device import choose_device
+from rvc_colab.hardware.machine import facts
+from rvc_colab.hardware.plan import TrainingPlan, plan_training
+from rvc_colab.training.step import Machinery, Player
+
+_ACCELERATE_PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
+
+
+@dataclass
+class Machine:
+    """Accelerate's object, and the plan with its reasons in words."""
+
+    accelerator: Any
+    plan: TrainingPlan
+
+    @property
+    def device(self) -> torch.device:
+        """Return the device of this process."""
+        return self.accelerator.device
+
+    @property
+    def processes(self) -> int:
+        """Count the processes that train together."""
+        return int(self.accelerator.num_processes)
+
+    @property
+    def is_main(self) -> bool:
+        """Tell whether this process writes to the disk."""
+        return bool(self.accelerator.is_main_process)
+
+    @property
+    def scaler(self) -> Any:
+        """Return the loss scaler of fp16, else None."""
+        return self.accelerator.scaler
+
+    def machinery(self) -> Machinery:
+        """Return how a step makes and applies gradients here."""
+        return Machinery(
+            autocast=self.accelerator.autocast,
+            backward=self.accelerator.backward,
+            unscale=self.accelerator.unscale_gradients if self.scaler is not None else _nothing,
+            unsynced=self.accelerator.no_sync if self.processes > 1 else Machinery().unsynced,
+        )
+
+    def player(
+        self, network: torch.nn.Module, optimizer_of: Callable[[torch.nn.Module], torch.optim.Optimizer]
+    ) -> Player:
+        """Put a network on the device and make a player of it."""
+        network = network.to(self.device)
+        wrapped, optimizer = self.accelerator.prepare(network, optimizer_of(network))
+        # Accelerate turns a network's outputs into float32; the losses do so themselves, map by
+        # map, without holding all of the discriminator's maps twice. Taking its wrapper off puts
+        # the network's own forward back; the step asks for autocast where it wants it.
+        plain = self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
+        return Player(plain, optimizer, wrapped)
+
+
+def _nothing(optimizer: torch.optim.Optimizer) -> None:
+    pass
+
+
+def open_machine(config: TrainingConfig) -> Machine:
+    """Choose device, precision and batch size; what the settings name is taken, the rest planned.
+
+    Raises DeviceError when the asked device is not there.
+    """
+    from accelerate import Accelerator, DistributedDataParallelKwargs
+
+    choice = choose_device(config.device)
+    known = facts(ask_torch=True)
+    if choice.device.type == "cpu":
+        known = dataclasses.replace(known, gpus=())
+    asked = None if config.mixed_precision == Precision.AUTO else str(config.mixed_precision)
+    given = config.batch_size is not None or config.grad_accumulation > 1
+    plan = plan_training(
+        known, config.sample_rate, config.batch_size, asked, config.grad_accumulation if given else None
+    )
+    _forget_last_run()
+    accelerator = Accelerator(
+        cpu=choice.device.type == "cpu",
+        mixed_precision=_ACCELERATE_PRECISION[plan.precision],
+        step_scheduler_with_optimizer=False,
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+    )
+    if plan.tf32 and accelerator.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    return Machine(accelerator, plan)
+
+
+def _forget_last_run() -> None:
+    """Let a second run in this process choose its precision again: Accelerate keeps it as global state."""
+    from accelerate.state import AcceleratorState, PartialState
+
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        AcceleratorState._reset_state(reset_partial_state=True)
+        PartialState._reset_state()

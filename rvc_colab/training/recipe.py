@@ -1,0 +1,297 @@
+"""The journey of a voice: preprocess → extract → fit → index → export, whole or step by step."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rvc_colab.config import TrainingConfig
+from rvc_colab.errors import DatasetError, SnapshotError
+from rvc_colab.features.content import check_width
+from rvc_colab.features.retrieval import build_index, index_file_name, write_index
+from rvc_colab.profiling import stage
+from rvc_colab.progress import Progress, SilentProgress
+from rvc_colab.store.checkpoint import VoiceMetadata, write_voice
+from rvc_colab.training.batches import ClipStore
+from rvc_colab.training.extract import (
+    Extractor,
+    Hearing,
+    extract_dataset,
+    hearing_path,
+    load_clips,
+    read_hearing,
+    write_hearing,
+)
+from rvc_colab.training.fit import Fitting, FitResult
+from rvc_colab.training.journal import Journal
+from rvc_colab.training.machine import open_machine
+from rvc_colab.training.networks import build_networks, synthesizer_config
+from rvc_colab.training.preprocess import (
+    Dataset,
+    dataset_path,
+    preprocess_folder,
+    read_dataset,
+    write_dataset,
+)
+from rvc_colab.training.pretrained import start_from
+from rvc_colab.training.snapshots import Snapshot, Snapshots
+from rvc_colab.training.working_set import WorkingSet, split
+from rvc_colab.workspace import Workspace, safe_name, write_atomically
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class TrainingResult:
+    """The voice file, its index (None when none was asked for), a report, and what went otherwise."""
+
+    voice: Path
+    index: Path | None
+    report: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+
+
+def train(
+    name: str, folder: str | Path, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+) -> TrainingResult:
+    """Train a voice from a folder of recordings, or go on with the run of that name.
+
+    On Ctrl-C, SIGTERM or a time limit the step is finished, a snapshot and the voice are written,
+    and the result says why it ended. Raises DatasetError, TrainingError, SnapshotError, ConfigError.
+    """
+    begun, progress = time.monotonic(), progress or SilentProgress()
+    dataset = preprocess(name, folder, config, workspace, progress)
+    hearing = extract(name, config, workspace, progress)
+    fitted = fit(name, config, workspace, progress)
+    index_path, index_warnings = None, []
+    if config.build_index:
+        index_path, index_warnings = index(name, config, workspace, progress)
+    voice = export(name, config, workspace, progress)
+    warnings = [*dataset.warnings(), *hearing.notes, *fitted.warnings, *index_warnings]
+    report = _report(dataset, hearing, fitted) | {"seconds": time.monotonic() - begun, "warnings": warnings}
+    _write_report(workspace.run(name) / "report.json", report)
+    return TrainingResult(voice, index_path, report, warnings)
+
+
+def preprocess(
+    name: str, folder: str | Path, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+) -> Dataset:
+    """Cut the recordings of a folder into pieces and note in the run's folder what they are."""
+    safe_name(name)
+    synthesizer_config(config)  # refuse impossible settings before the long work
+    dataset = preprocess_folder(Path(folder).expanduser(), config, WorkingSet.of(workspace), progress or SilentProgress())
+    write_dataset(dataset_path(name, workspace), dataset)
+    return dataset
+
+
+def extract(
+    name: str,
+    config: TrainingConfig,
+    workspace: Workspace,
+    progress: Progress | None = None,
+    extractor: Extractor | None = None,
+) -> Hearing:
+    """Compute content and pitch of the pieces that have none yet.
+
+    `extractor` replaces the encoder and the estimator that the settings name.
+    """
+    dataset = _matching_dataset(name, config, workspace)
+    extractor = extractor or open_extractor(config, workspace)
+    check_width(extractor.encoder, str(config.version), synthesizer_config(config).content_channels)
+    extract_dataset(dataset, extractor, WorkingSet.of(workspace), progress or SilentProgress())
+    write_hearing(hearing_path(name, workspace), extractor.hearing)
+    return extractor.hearing
+
+
+def open_extractor(config: TrainingConfig, workspace: Workspace) -> Extractor:
+    """Load the encoder and the pitch estimator that the settings name."""
+    from rvc_colab.device import choose_device
+    from rvc_colab.store.encoders import open_content_encoder
+
+    device = choose_device(config.device).device
+    encoder = open_content_encoder(config.encoder, device, cache=workspace.cache)
+    f0 = open_f0(config, workspace, device) if config.use_f0 else None
+    return Extractor.of(encoder, str(config.version), f0)
+
+
+def open_f0(config: TrainingConfig, workspace: Workspace, device: torch.device) -> Callable[..., Any]:
+    """Load the pitch estimator; RMVPE's weights come from the cache or the hub."""
+    from rvc_colab.features.f0 import load_f0_estimator
+
+    weights = None
+    if config.f0_method == "rmvpe":
+        from rvc_colab.store.assets import fetch
+        from rvc_colab.store.checkpoint import load_tensors
+
+        weights = load_tensors(fetch("rmvpe", workspace.cache))
+    return load_f0_estimator(str(config.f0_method), device, weights)
+
+
+def fit(name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None) -> FitResult:
+    """Train the networks on what was extracted, going on from the newest snapshot."""
+    dataset = _matching_dataset(name, config, workspace)
+    hearing = read_hearing(hearing_path(name, workspace))
+    size = synthesizer_config(config)
+    loaded = load_clips(
+        _split(dataset, config)[0], hearing, WorkingSet.of(workspace), config, size.segment_frames
+    )
+    if not loaded.clips:
+        raise DatasetError(
+            f"No piece of the recordings is as long as a training slice of {size.segment_frames / 100:.2f} s.",
+            "Give longer recordings, or a smaller --segment-frames.",
+        )
+    snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
+    if config.restart:
+        _set_aside(snapshots.folder)
+    machine = open_machine(config)
+    networks = build_networks(config)
+    warnings = list(loaded.warnings)
+    if not snapshots.steps():
+        warnings += start_from(networks, config, workspace.cache)[1]
+    clips = ClipStore(loaded.clips, networks.spectrogram, machine.device)
+    facts = _facts(config, hearing)
+    fitting = Fitting(config, machine, networks, clips, snapshots, facts=facts)
+    fitting.resume()
+    if machine.is_main:
+        live = workspace.cache / "tensorboard" / safe_name(name)
+        fitting.journal = Journal(workspace.run(name), live, fitting.position.step)
+    try:
+        result = fitting.run(progress or SilentProgress())
+    finally:
+        if fitting.journal is not None:
+            fitting.journal.close()
+    result.warnings = warnings + result.warnings
+    return result
+
+
+def index(
+    name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+) -> tuple[Path, list[str]]:
+    """Build the retrieval index of the run's content and write it beside the voices."""
+    progress = progress or SilentProgress()
+    dataset = _matching_dataset(name, config, workspace)
+    hearing, working_set = read_hearing(hearing_path(name, workspace)), WorkingSet.of(workspace)
+    progress.stage("Building the index", 1)
+    features = []
+    for recording in sorted(dataset.recordings, key=lambda item: item.path):
+        arrays = working_set.read("features", hearing.key(recording))
+        features += [rows for rows in split(arrays["content"], arrays["content_bounds"]) if len(rows)]
+    with stage("index"):
+        built = build_index([rows.astype("float32") for rows in features], config.seed)
+        path = workspace.indexes / index_file_name(name, str(config.version), len(built))
+        for old in workspace.indexes.glob(f"added_IVF*_Flat_nprobe_1_{safe_name(name)}_{config.version}.index"):
+            old.unlink()  # of fewer or more recordings
+        write_index(path, built)
+    progress.advance(1, path.name)
+    return path, list(built.warnings)
+
+
+def export(name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None) -> Path:
+    """Write the voice of the newest whole snapshot to the workspace's `weights/NAME.pth`."""
+    snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
+    snapshot = snapshots.read_newest()
+    if snapshot is None:
+        raise SnapshotError(f"The run {name} has no snapshot to make a voice of.", f"Run: rvc-colab fit {name}")
+    progress = progress or SilentProgress()
+    progress.stage("Writing the voice", 1)
+    hearing = read_hearing(hearing_path(name, workspace))
+    dataset = read_dataset(dataset_path(name, workspace))
+    path = workspace.weights / f"{safe_name(name)}.pth"
+    write_voice(path, snapshot.tensors["generator"], synthesizer_config(config), _metadata(name, config, snapshot, dataset, hearing))
+    progress.advance(1, path.name)
+    return path
+
+
+def _metadata(
+    name: str, config: TrainingConfig, snapshot: Snapshot, dataset: Dataset, hearing: Hearing
+) -> VoiceMetadata:
+    position = snapshot.state["position"]
+    seconds = int(dataset.seconds)
+    return VoiceMetadata(
+        model_name=name,
+        creation_date=datetime.now(UTC).replace(microsecond=0).isoformat(),
+        epoch=position["epoch"],
+        step=snapshot.step,
+        encoder=hearing.encoder,
+        dataset_length=f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
+        dataset_fingerprint=dataset.fingerprint,
+        f0_method=hearing.f0_method,
+        f0_interpolated=False,
+        seed=config.seed,
+    )
+
+
+def _matching_dataset(name: str, config: TrainingConfig, workspace: Workspace) -> Dataset:
+    dataset = read_dataset(dataset_path(name, workspace))
+    if (dataset.sample_rate, dataset.slice_seconds) != (config.sample_rate, config.slice_seconds):
+        raise DatasetError(
+            f"The recordings of {name} were prepared at {dataset.sample_rate} Hz in slices of "
+            f"{dataset.slice_seconds:g} s, the settings say {config.sample_rate} Hz and {config.slice_seconds:g} s.",
+            f"Run: rvc-colab preprocess {name} FOLDER with the same settings",
+        )
+    return dataset
+
+
+def _split(dataset: Dataset, config: TrainingConfig) -> tuple[list[Any], list[Any]]:
+    """Divide the recordings into those trained on and those kept apart to measure with.
+
+    Chosen by the hash of their sound: adding recordings moves none from one side to the other.
+    """
+    usable = sorted((r for r in dataset.recordings if r.pieces), key=lambda recording: recording.sha256)
+    count = config.validation_recordings
+    if count is None:
+        count = min(8, len(usable) // 20)
+    count = min(count, len(usable) - 1)
+    return usable[count:], usable[:count]
+
+
+def _facts(config: TrainingConfig, hearing: Hearing) -> dict[str, Any]:
+    """What a run cannot change half way: the shape of its networks and what they hear."""
+    size = synthesizer_config(config)
+    return {
+        "model": json.loads(json.dumps(size.to_list())),
+        "version": size.version,
+        "f0": size.has_f0,
+        "discriminator scale": config.discriminator_scale,
+        "encoder": hearing.encoder,
+    }
+
+
+def _set_aside(folder: Path) -> None:
+    if folder.is_dir() and any(folder.iterdir()):
+        target = folder.with_name(f"{folder.name}-before-{datetime.now(UTC):%Y%m%d-%H%M%S}")
+        folder.rename(target)
+        _log.warning("The old run was put aside as %s.", target)
+
+
+def _report(dataset: Dataset, hearing: Hearing, fitted: FitResult) -> dict[str, Any]:
+    return {
+        "ended": fitted.ended,
+        "position": asdict(fitted.position),
+        "losses": fitted.losses,
+        "steps_per_second": fitted.steps_per_second,
+        "recordings": len(dataset.recordings),
+        "pieces": sum(recording.pieces for recording in dataset.recordings),
+        "dataset_seconds": dataset.seconds,
+        "dataset_fingerprint": dataset.fingerprint,
+        "failed": dataset.failed,
+        "ignored": list(dataset.ignored),
+        "encoder": hearing.encoder,
+        "f0_method": hearing.f0_method,
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+    }
+
+
+def _write_report(path: Path, report: dict[str, Any]) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
