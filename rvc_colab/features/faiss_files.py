@@ -68,7 +68,7 @@ def parse_index_name(path: str | os.PathLike[str]) -> IndexName:
     stem = Path(path).name.removesuffix(".index")
     if found := _NAME.match(stem):
         return IndexName(found["name"], found["version"] or "", found["kind"], int(found["lists"]))
-    return IndexName(stem)
+    return IndexName(stem, kind="trained" if stem.startswith("trained_") else "added")
 
 
 @dataclass
@@ -167,7 +167,15 @@ def _downcast(index: Any) -> Any:
     return view
 
 
-def _check_header(path: Path) -> None:
+def index_shape(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Read rows and width of an index from its header, without its vectors.
+
+    Raises IndexFileError with what the file is instead.
+    """
+    return _check_header(Path(path))
+
+
+def _check_header(path: Path) -> tuple[int, int]:
     """Refuse, in words, what cannot be an index, before faiss believes its numbers."""
     try:
         size = path.stat().st_size
@@ -197,6 +205,7 @@ def _check_header(path: Path) -> None:
             f"({rows * width * 4} bytes), the file has {size} bytes.",
             "Download or copy it again.",
         )
+    return rows, width
 
 
 def _reconstruct(index: Any) -> np.ndarray:

@@ -153,6 +153,26 @@ def is_present(name: str, cache: Path | None = None) -> bool:
     return all(_existing(file, folder) for file in asset(name).files)
 
 
+@dataclass(frozen=True)
+class AssetStatus:
+    """Known weights on this machine: where they are, or would be, and where they come from."""
+
+    name: str
+    what: str
+    present: bool
+    path: Path
+    sources: str
+
+
+def inventory(cache: Path | None = None, *, pretrained: bool = False) -> list[AssetStatus]:
+    """List the known weights; of the 24 pretrained ones only those present, unless asked for."""
+    return [
+        AssetStatus(name, found.what, present, place(name, cache), found.sources)
+        for name, found in ASSETS.items()
+        if (present := is_present(name, cache)) or pretrained or "/" not in name
+    ]
+
+
 def fetch(
     name: str,
     cache: Path | None = None,

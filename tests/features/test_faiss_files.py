@@ -8,6 +8,7 @@ import pytest
 from rvc_colab.errors import IndexFileError
 from rvc_colab.features.faiss_files import (
     index_file_name,
+    index_shape,
     lists_for,
     parse_index_name,
     read_faiss,
@@ -66,6 +67,10 @@ def test_names_of_both_habits():
 def test_name_is_parsed(file, name, version, kind):
     found = parse_index_name(file)
     assert (found.name, found.version, found.kind) == (name, version, kind)
+
+
+def test_shape_is_read_from_the_header():
+    assert index_shape(SMALL) == (300, 256)
 
 
 def test_published_file_is_read():

@@ -13,6 +13,7 @@ from rvc_colab.store.assets import (
     asset,
     bundled,
     fetch,
+    inventory,
     is_present,
     place,
     pretrained_names,
@@ -27,7 +28,10 @@ def hub(monkeypatch, tmp_path_factory):
     torch.save({"w": torch.zeros(100)}, source / "weights.pt")
     config = b'{"model_type": "hubert", "hidden_size": 768, "num_hidden_layers": 12}'
     weights = (source / "weights.pt").read_bytes()
-    served = {"files": {".json": config, ".bin": weights, ".pt": weights}, "asked": []}
+    served = {
+        "files": {".json": config, ".bin": weights, ".pt": weights, ".pth": weights},
+        "asked": [],
+    }
 
     def hub_file(repo, filename, folder):
         served["asked"].append(f"{repo}/{filename}")
@@ -167,3 +171,11 @@ def test_pretrained_place(tmp_path):
 def test_missing_embedded_file_is_told():
     with pytest.raises(AssetError, match=r"embedded file nothing\.bin is missing"):
         bundled("nothing.bin")
+
+
+def test_inventory_lists_encoders_and_what_is_there(hub, tmp_path):
+    fetch("pretrained_v2/f0G40k", tmp_path, offline=False)
+    found = {item.name: item.present for item in inventory(tmp_path)}
+    assert found["pretrained_v2/f0G40k"] and not found["contentvec"]
+    assert "pretrained/f0G40k" not in found
+    assert "pretrained/f0G40k" in {item.name for item in inventory(tmp_path, pretrained=True)}
