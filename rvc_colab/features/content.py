@@ -168,8 +168,8 @@ class TinyContentEncoder:
         """Encode 16 kHz sound [N] or [B, N] → content float32 [T, 256] or [B, T, 256]."""
         self.width(version)
         batch = _as_batch(wave)
-        reference = next(self.model.parameters())
-        content = self.model(batch.to(reference.device, reference.dtype)).float()
+        device = next(self.model.parameters()).device
+        content = self.model(batch.to(device, torch.float32)).float()  # its front end needs float32
         return content if wave.ndim == 2 else content[0]
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -246,6 +247,7 @@ def _bring(wanted: Asset, file: AssetFile, folder: Path) -> Path:
             raise
         os.replace(arrived, target)
         os.replace(_record(arrived), _record(target))
+        shutil.rmtree(staging, ignore_errors=True)
         _log.info("fetched %s/%s to %s", wanted.repo, path, target)
         return target
     assert last is not None

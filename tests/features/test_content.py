@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from rvc_colab.errors import EncoderError
+from rvc_colab.errors import AssetError, EncoderError
 from rvc_colab.features.content import (
     EncoderWeights,
     TinyContentEncoder,
@@ -269,3 +269,31 @@ def test_tiny_serves_v1_only():
     assert encoder.encode(torch.zeros(1600), "v1").shape == (4, 256)
     with pytest.raises(EncoderError, match="serves v1 voices"):
         encoder.encode(torch.zeros(1600), "v2")
+
+
+def test_embedded_encoder_is_read_from_its_half_precision_file(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    from rvc_colab.features import content
+    from rvc_colab.models.tiny_encoder import TinyEncoder
+
+    torch.manual_seed(4)
+    network = TinyEncoder().eval()
+    half = {name: tensor.half().contiguous() for name, tensor in network.state_dict().items()}
+    (tmp_path / "assets").mkdir()
+    save_file(half, tmp_path / "assets" / "tiny_encoder.safetensors")
+    monkeypatch.setattr(content.resources, "files", lambda _: tmp_path)
+    wave = 0.1 * torch.randn(4000)
+    found = load_content_encoder("Tiny").encode(wave, "v1")
+    network.load_state_dict({name: tensor.float() for name, tensor in half.items()})
+    with torch.no_grad():
+        torch.testing.assert_close(found, network(wave[None])[0])
+    assert found.shape == (frame_count(4000), 256)
+
+
+def test_missing_embedded_encoder_is_told(tmp_path, monkeypatch):
+    from rvc_colab.features import content
+
+    monkeypatch.setattr(content.resources, "files", lambda _: tmp_path)
+    with pytest.raises(AssetError, match="embedded encoder .* is missing"):
+        load_content_encoder("tiny")

@@ -59,6 +59,7 @@ def test_single_file_is_fetched_once(hub, tmp_path):
     assert path == tmp_path / "rmvpe.pt"
     assert fetch("rmvpe", tmp_path, offline=True) == path
     assert hub["asked"] == ["lj1995/VoiceConversionWebUI/rmvpe.pt"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["rmvpe.pt", "rmvpe.pt.sha256.json"]
 
 
 def test_encoder_is_a_folder_with_its_configuration(hub, tmp_path):
