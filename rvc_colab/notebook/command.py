@@ -121,6 +121,11 @@ class Child:
         return self._process.poll() is None
 
     @property
+    def silent(self) -> bool:
+        """Tell whether no more lines will come: the program has ended or closed its output."""
+        return not self._reader.is_alive()
+
+    @property
     def code(self) -> int | None:
         """The program's exit code, None while it runs."""
         return self._process.poll()
