@@ -22,6 +22,9 @@ from rvc_colab.models.layers import (
 )
 from rvc_colab.models.source import HarmonicSource
 
+TILE_VALUES = 2**19
+"""Values of a stretch on a CPU: 2 MB in float32, what a core's second-level cache holds."""
+
 _EDGE_KERNEL = 7
 _LAST_SLOPE = 0.01  # kept: the published generator's last activation uses the default slope
 
@@ -59,6 +62,7 @@ class Generator(nn.Module):
         self.channels_last = False
         self.context_frames = _context_frames(config)
         self.kernels = len(config.resblock_kernels)
+        self.reach = _block_reach(config)
         widths = [initial // 2 ** (stage + 1) for stage in range(len(config.upsample_rates))]
         if config.has_f0:
             self.m_source = HarmonicSource(config.hop)
@@ -100,9 +104,27 @@ class Generator(nn.Module):
             x = up(F.leaky_relu_(x, LEAKY_SLOPE))
             if source is not None:
                 x.add_(self.noise_convs[stage](source))
-            x = self._mixed(stage, x)
+            x = self._mixed_in_tiles(stage, x)
         wave = torch.tanh(self.conv_post(F.leaky_relu_(x, _LAST_SLOPE)))
         return wave.squeeze(2) if self.channels_last else wave
+
+    def _mixed_in_tiles(self, stage: int, x: Tensor) -> Tensor:
+        """Run a stage's blocks on stretches that fit the processor's cache, with what they overlap.
+
+        Only in the fast form on a CPU, where it saves time and most of the memory. Each stretch
+        brings the neighbours that its samples depend on: same numbers.
+        """
+        tile = TILE_VALUES // x.shape[1]
+        samples = x.shape[-1]
+        if not self.channels_last or x.device.type != "cpu" or samples <= 2 * tile:
+            return self._mixed(stage, x)
+        mixed = torch.empty_like(x)
+        for first in range(0, samples, tile):
+            last = min(samples, first + tile)
+            begin, end = max(0, first - self.reach), min(samples, last + self.reach)
+            stretch = x[..., begin:end].contiguous(memory_format=torch.channels_last)
+            mixed[..., first:last] = self._mixed(stage, stretch)[..., first - begin : last - begin]
+        return mixed
 
     def _mixed(self, stage: int, x: Tensor) -> Tensor:
         """Average the residual blocks of one stage, in the published order of additions."""
@@ -133,15 +155,17 @@ def _source_conv(channels: int, stride: int) -> Conv1d:
     return Conv1d(1, channels, 2 * stride, stride=stride, padding=(stride + 1) // 2)
 
 
+def _block_reach(config: SynthesizerConfig) -> int:
+    """Count the samples to either side that a sample behind the residual blocks depends on."""
+    blocks = zip(config.resblock_kernels, config.resblock_dilations, strict=True)
+    return max((size // 2) * (sum(dilations) + len(dilations)) for size, dilations in blocks)
+
+
 def _context_frames(config: SynthesizerConfig) -> int:
     """Count the frames to either side that a decoded frame depends on (12 for the 40k models)."""
     reach, rate = _EDGE_KERNEL // 2 + 0.0, 1
     for up, kernel in zip(config.upsample_rates, config.upsample_kernels, strict=True):
         reach += (kernel + up) / (2 * up * rate)
         rate *= up
-        blocks = zip(config.resblock_kernels, config.resblock_dilations, strict=True)
-        reach += (
-            max((size // 2) * (sum(dilations) + len(dilations)) for size, dilations in blocks)
-            / rate
-        )
+        reach += _block_reach(config) / rate
     return math.ceil(reach + (_EDGE_KERNEL // 2) / rate)

@@ -165,6 +165,17 @@ def test_kept_frames_are_a_cut_from_the_whole(rate, version, keep):
     assert largest_difference(cut, expected) <= EXACT_FORM_TOLERANCE
 
 
+@pytest.mark.parametrize("tile_values", [32 * 70, 32 * 333])
+def test_decoding_in_tiles_is_exact(tile_values, monkeypatch):
+    config = tiny(40000, "v2")
+    inputs, options = random_call(config, 12)
+    model = random_model(config)
+    whole = model.infer(*inputs, options)
+    monkeypatch.setattr("rvc_colab.models.generator.TILE_VALUES", tile_values)
+    tiled = prepare_for_inference(model).infer(*inputs, options)
+    assert largest_difference(tiled, whole) <= EXACT_FORM_TOLERANCE
+
+
 def test_frames_beyond_the_context_do_not_matter_and_frames_within_do():
     # Holds the context counts from above and below: one frame less would not be exact.
     config = tiny(40000, "v2")
