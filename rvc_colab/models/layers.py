@@ -140,7 +140,12 @@ def _split_kernel(conv: nn.Module) -> None:
 
 
 def _convolve(conv: nn.Conv1d, x: Tensor, kernel: Tensor) -> Tensor:
-    if kernel.dim() == 3:
+    if x.dim() == 3:
         return F.conv1d(x, kernel, conv.bias, conv.stride, conv.padding, conv.dilation, conv.groups)
     stride, padding, dilation = (1, *conv.stride), (0, *conv.padding), (1, *conv.dilation)
-    return F.conv2d(x, kernel, conv.bias, stride, padding, dilation, conv.groups)
+    return F.conv2d(x, _with_row(kernel), conv.bias, stride, padding, dilation, conv.groups)
+
+
+def _with_row(kernel: Tensor) -> Tensor:
+    """Give a kernel [O, I, K] its row axis: while a model is trained, its kernels keep their shape."""
+    return kernel if kernel.dim() == 4 else kernel.unsqueeze(2)
