@@ -70,6 +70,8 @@ class Fitting:
         settings = StepSettings(
             self.networks.spectrogram, config.mel_weight, config.kl_weight, config.max_grad_norm
         )
+        # The (1, K) form of the same convolutions: same numbers, faster, above all in 16 bit.
+        self.networks.generator.dec.channels_last = True
         self.game = GanStep(players["generator"], players["discriminator"], settings, machine.machinery())
         self.state = RunState(players, Position(), self.facts, machine.scaler)
         self.plan = BatchPlan(

@@ -165,3 +165,12 @@ def test_clipping_holds_the_gradients_to_the_limit() -> None:
     game.step([recorded.batch()])
     norm = torch.stack([p.grad.norm() for p in recorded.generator.parameters()]).norm()
     assert float(norm) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_the_channels_last_generator_learns_the_same() -> None:
+    plain, fast = Recorded("c_v2_f0_48k"), Recorded("c_v2_f0_48k")
+    fast.generator.dec.channels_last = True
+    one = plain.game().step([plain.batch()], measure=True)
+    two = fast.game().step([fast.batch()], measure=True)
+    for key in one:
+        assert float(two[key]) == pytest.approx(float(one[key]), rel=1e-5), key
