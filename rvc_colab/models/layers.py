@@ -63,8 +63,9 @@ class NormedUpsample(nn.ConvTranspose1d):
         """Upsample [B, C, N] to [B, C', N * rate] (or with a row axis in channels-last form)."""
         kernel, bias = kernel_of(self), self.bias
         rate, padding, extra = self.stride[0], int(self.padding[0]), self.output_padding[0]
-        if kernel.dim() == 3:
+        if input.dim() == 3:
             return F.conv_transpose1d(input, kernel, bias, rate, padding, extra)
+        kernel = _with_row(kernel)
         return F.conv_transpose2d(input, kernel, bias, (1, rate), (0, padding), (0, extra))
 
 
