@@ -1,0 +1,57 @@
+"""One manager per process: made when asked for, set by file and environment, forgettable."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from rvc_colab.memory import process
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    process.forget_process()
+    yield
+    process.forget_process()
+
+
+def test_everyone_gets_the_same_manager() -> None:
+    with ThreadPoolExecutor(8) as pool:
+        managers = list(pool.map(lambda _: process.default_manager(), range(16)))
+    assert len(set(map(id, managers))) == 1
+
+
+def test_our_families_are_there() -> None:
+    names = process.default_manager().families.names()
+    assert {"voice", "encoder", "f0", "index"} <= set(names)
+
+
+def test_nothing_runs_until_a_front_door_starts_it() -> None:
+    lifecycle = process.default_lifecycle()
+    assert not lifecycle.automatic and not lifecycle.monitor.running
+
+
+def test_settings_come_from_the_environment(monkeypatch) -> None:
+    monkeypatch.setenv("RVC_MAX_MEMORY_USAGE_PERCENT", "42")
+    assert process.default_manager().config.max_memory_usage_percent == 42
+
+
+def test_settings_changed_in_the_file_take_effect_without_a_restart(tmp_path, monkeypatch) -> None:
+    file = tmp_path / "settings.yaml"
+    monkeypatch.setenv("RVC_CONFIG", str(file))
+    file.write_text("gpu:\n  cleanup_threshold_percent: 70\n")
+    manager = process.default_manager()
+    assert manager.config.cleanup_threshold_percent == 70
+    file.write_text("gpu:\n  cleanup_threshold_percent: 60\n")
+    process.reload_settings()
+    assert process.default_manager() is manager
+    assert manager.config.cleanup_threshold_percent == 60
+
+
+def test_the_device_of_the_environment_is_where_models_go(monkeypatch) -> None:
+    monkeypatch.setenv("RVC_DEVICE", "cpu")
+    manager = process.default_manager()
+    with manager.acquire("f0:pyin") as lease:
+        assert lease.device == "cpu"
+    assert manager._preferred == "cpu"
