@@ -223,7 +223,11 @@ def _torch_facts(ram_total: int, ram_free: int) -> tuple[str, tuple[str, ...], t
     gpus = []
     for index in range(device.cuda_count()):
         capability = device.cuda_capability(index)
-        free, total = device.cuda_memory(index)
+        free: int | None
+        try:
+            free, total = device.cuda_memory(index)
+        except RuntimeError:  # a GPU that this torch cannot run may not even tell its memory
+            free, total = None, 0
         rocm = device.is_rocm()
         gpus.append(
             Gpu(

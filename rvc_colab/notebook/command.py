@@ -16,10 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 LAST_LINES = 40
+GRACE_SECONDS = 1.0  # from SIGTERM to SIGKILL
 STOP_SECONDS = 3.0
 
-# The supervisor (argv: program…). It ends when its input closes or its parent changes: then the
-# group gets SIGTERM and, after a moment, SIGKILL. Bare Python, one thread.
+# The supervisor (argv: grace in seconds, program…). It ends when its input closes or its parent
+# changes: then the group gets SIGTERM and, after the grace, SIGKILL. Bare Python, one thread.
 _SUPERVISOR = """
 import ctypes, os, select, signal, subprocess, sys, time
 parent = os.getppid()
@@ -35,9 +36,9 @@ def restored():
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 try:
-    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, preexec_fn=restored)
+    child = subprocess.Popen(sys.argv[2:], stdin=subprocess.DEVNULL, preexec_fn=restored)
 except OSError as error:
-    print(f"{sys.argv[1]}: {error.strerror}", flush=True)
+    print(f"{sys.argv[2]}: {error.strerror}", flush=True)
     sys.exit(127)
 asked = []
 signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
@@ -51,7 +52,7 @@ def kill(number):
         pass
 code = child.poll()
 kill(signal.SIGTERM)
-end = time.monotonic() + 1.0
+end = time.monotonic() + float(sys.argv[1])
 while child.poll() is None and time.monotonic() < end:
     time.sleep(0.02)
 kill(signal.SIGKILL)
@@ -103,9 +104,15 @@ def run(
 class Child:
     """A supervised program in the background: its lines so far, and `stop()`."""
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        environ: Mapping[str, str] | None = None,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         self.lines: deque[str] = deque(maxlen=LAST_LINES)
-        self._process = _supervised(command, environ)
+        self._process = _supervised(command, environ, grace_seconds)
+        self._stop_seconds = grace_seconds + STOP_SECONDS - GRACE_SECONDS
         self._news = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -145,7 +152,7 @@ class Child:
 
     def stop(self) -> None:
         """Stop the program and everything it started. May be called twice."""
-        _stop(self._process)
+        _stop(self._process, self._stop_seconds)
         self._reader.join(STOP_SECONDS)
 
     def _read(self) -> None:
@@ -157,9 +164,13 @@ class Child:
             self._news.notify_all()
 
 
-def _supervised(command: Sequence[str], environ: Mapping[str, str] | None) -> subprocess.Popen[str]:
+def _supervised(
+    command: Sequence[str],
+    environ: Mapping[str, str] | None,
+    grace_seconds: float = GRACE_SECONDS,
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _SUPERVISOR, *command],
+        [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(grace_seconds), *command],
         stdin=subprocess.PIPE,  # never written: its end tells the supervisor that we are gone
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -170,13 +181,13 @@ def _supervised(command: Sequence[str], environ: Mapping[str, str] | None) -> su
     )
 
 
-def _stop(process: subprocess.Popen[str]) -> None:
+def _stop(process: subprocess.Popen[str], seconds: float = STOP_SECONDS) -> None:
     """Let the supervisor end its group; should it hang, kill it, and its child dies with it."""
     if process.stdin:
         with contextlib.suppress(OSError):
             process.stdin.close()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -47,6 +47,7 @@ class Environment:
     interactive: bool = True
     seconds_since_start: float | None = None
     session_seconds: float | None = None
+    internet: bool | None = None  # None: not asked
     machine: Facts = field(default_factory=Facts)
 
     @property
@@ -68,6 +69,10 @@ class Environment:
         if self.image:
             lines.append(f"Image {self.image}")
         lines.append(self.machine.in_words())
+        if self.internet is False:
+            lines.append(
+                "No internet: downloads fail. On Kaggle switch Internet on in the settings."
+            )
         if self.seconds_left is not None:
             limit = (self.session_seconds or 0) / 3600
             lines.append(
@@ -77,10 +82,15 @@ class Environment:
         return "\n".join(lines)
 
 
-def detect(root: str | os.PathLike[str] = "/", folder: str | os.PathLike[str] = ".") -> Environment:
+def detect(
+    root: str | os.PathLike[str] = "/",
+    folder: str | os.PathLike[str] = ".",
+    ask_internet: bool = False,
+) -> Environment:
     """Find out where this runs. Reads files and the driver's answer; loads no torch.
 
-    `root` is the file system's root (another one in tests); `folder` says whose disk is meant.
+    `root` is the file system's root (another one in tests); `folder` says whose disk is meant;
+    `ask_internet` tries a connection, for at most some seconds.
     """
     base = Path(root)
     where = platform_name(os.environ, base)
@@ -94,10 +104,11 @@ def detect(root: str | os.PathLike[str] = "/", folder: str | os.PathLike[str] = 
         torch=torch,
         cuda=cuda,
         image=image_mark(os.environ, base),
-        boot=_read(base / "proc/sys/kernel/random/boot_id"),
+        boot=boot_id(base),
         interactive=os.environ.get("KAGGLE_KERNEL_RUN_TYPE", "Interactive") != "Batch",
         seconds_since_start=seconds_since_start(base),
         session_seconds=limit,
+        internet=has_internet() if ask_internet else None,
         machine=facts(folder, ask_torch=False),
     )
 
@@ -122,6 +133,11 @@ def image_mark(environ: Mapping[str, str], root: Path = Path("/")) -> str:
 
 def _mark_files(root: Path) -> tuple[Path, Path]:
     return root / "etc/build_date", root / "etc/git_commit"
+
+
+def boot_id(root: Path = Path("/")) -> str:
+    """Return what changes with every start of the machine; empty where the system has none."""
+    return _read(root / "proc/sys/kernel/random/boot_id")
 
 
 def torch_build() -> tuple[str, str]:

@@ -171,7 +171,6 @@ def make_plan(needed: Sequence[Requirement], installed: Mapping[str, str]) -> Pl
 def marker_key(needed: Sequence[Requirement], runtime: Runtime) -> str:
     """Return the fingerprint of everything that a finished install depends on."""
     torch, cuda = environment.torch_build()
-    boot = Path("/proc/sys/kernel/random/boot_id")
     facts = {
         "schema": MARKER_SCHEMA,
         "requirements": sorted(map(str, needed)),
@@ -179,7 +178,7 @@ def marker_key(needed: Sequence[Requirement], runtime: Runtime) -> str:
         "python": [platform.python_version(), str(runtime.python), sysconfig.get_platform()],
         "torch": [torch, cuda],
         "image": environment.image_mark(os.environ),
-        "boot": boot.read_text().strip() if boot.exists() else "",
+        "boot": environment.boot_id(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

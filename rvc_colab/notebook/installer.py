@@ -82,6 +82,8 @@ class Failure:
             r"dns error|name resolution|connect|timed out|unreachable", self.last_words, re.I
         ):
             hint = "The network did not answer. On Kaggle switch Internet on, or pass a wheelhouse."
+        elif "externally" in self.last_words:
+            hint = "This Python belongs to the system: make an environment of your own first."
         elif "No space left" in self.last_words:
             hint = "The disk is full: delete what you do not need and run this cell again."
         return f"{subject}:\n{self.last_words}", hint, self.package

@@ -107,6 +107,11 @@ def test_the_torch_build_is_read_without_loading_torch(
     assert environment.torch_build() == ("2.11.0+cu128", "12.8")
 
 
+def test_no_internet_stands_in_the_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "has_internet", lambda: False)
+    assert "No internet" in detect(ask_internet=True).in_words()
+
+
 def test_no_internet_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
