@@ -129,15 +129,15 @@ class Pipeline:
         """Return f0 [frames] in Hz as it is to be sung."""
         estimate = self._networks.f0
         if estimate is None:
-            f0_hz = np.zeros(frames, dtype=np.float32)
+            f0_hz = np.zeros(frames)
         else:
-            f0_hz = _exactly(np.asarray(estimate(chunk.stretch), dtype=np.float32), frames)
+            f0_hz = _exactly(np.asarray(estimate(chunk.stretch), dtype=np.float64), frames)
         if self._config.interpolate_f0:
             f0_hz = interpolate_unvoiced(f0_hz)
         f0_hz = transpose(f0_hz, self._config.transpose)
         if self._track is not None:
             f0_hz = self._track.overlay(f0_hz, chunk.begin / FRAMES_PER_SECOND)
-        # torch rather than numpy from here on: the published pipeline quantises float32.
+        # float32 only now: the phase sums a thousand cycles and more.
         return torch.from_numpy(f0_hz.astype(np.float32)).to(self._networks.device)
 
     def _coarse(self, f0_hz: torch.Tensor) -> torch.Tensor:
@@ -197,5 +197,5 @@ def _twice(content: torch.Tensor, frames: int) -> torch.Tensor:
 def _exactly(f0_hz: np.ndarray, frames: int) -> np.ndarray:
     """Cut f0 to `frames`, or hold its last value: estimators end a frame early or late."""
     if len(f0_hz) >= frames or len(f0_hz) == 0:
-        return f0_hz[:frames] if len(f0_hz) else np.zeros(frames, dtype=np.float32)
+        return f0_hz[:frames] if len(f0_hz) else np.zeros(frames)
     return np.pad(f0_hz, (0, frames - len(f0_hz)), mode="edge")
