@@ -21,7 +21,7 @@ from recipes.slt_speech import CLIP, write_recordings
 
 ASSETS = Path(__file__).parent.parent / "rvc_colab" / "assets"
 LOGS = Path(__file__).parent / "logs"
-NAME = "demo"
+NAME = "slt"
 MINUTES = 14  # of recordings
 LARGEST_VOICE = 8_000_000  # bytes
 LARGEST_INDEX = 4_000_000

@@ -196,7 +196,9 @@ def as_text(table: dict[str, dict]) -> str:
 def main() -> None:
     """Measure, print the table, and write it as JSON when asked."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--voice", default="demo")
+    parser.add_argument("--voice", default="demo", help="a name or a path")
+    parser.add_argument("--workspace", type=Path, help="where a voice given by name lies")
+    parser.add_argument("--index", help="a path, or none; the voice's own when not given")
     parser.add_argument("--source", action="append", choices=SOURCES, help="default: all three")
     parser.add_argument(
         "--set",
@@ -207,7 +209,8 @@ def main() -> None:
     )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
-    settings = dict(item.split("=", 1) for item in given.set)
+    settings: dict[str, object] = dict(item.split("=", 1) for item in given.set)
+    settings |= {"workspace": given.workspace, "index": given.index}
     table = evaluate(given.voice, tuple(given.source or SOURCES), settings)
     print(as_text(table))
     if given.json:

@@ -8,7 +8,8 @@ _SPELLED = (
     "uh uw v w y z zh"
 )
 PHONES = _SPELLED.split()
-PHONE_ID = {phone: number for number, phone in enumerate(PHONES)}
+IGNORED = 255  # label of frames whose phone cannot be known; training skips them
+PHONE_ID = {phone: number for number, phone in enumerate(PHONES)} | {"?": IGNORED}
 
 # flite writes ARPAbet already; schwa joins `ah` as in the usual 39-phone folding.
 FLITE_FOLDING = {"ax": "ah", "axr": "er", "ix": "ih", "el": "l", "em": "m", "en": "n"}
@@ -71,7 +72,7 @@ ESPEAK |= {
     "aI3": ("ay", "er"),
     "aU@": ("aw", "er"),
 }
-# In the accents without r after vowels these end open.
+# In the accents without r after vowels these end open; their schwa may stand for `er` or `ah`.
 ESPEAK_WITHOUT_R = {
     "e@": ("eh", "ah"),
     "A@": ("aa",),
@@ -83,6 +84,18 @@ ESPEAK_WITHOUT_R = {
     "aI3": ("ay", "ah"),
     "aU@": ("aw", "ah"),
     "aa": ("aa",),
+    "a#": ("?",),
 }
 ESPEAK_WITH_R = {"aa": ("ae",)}
 FIRST_SHARE = 0.6  # of the time of a sound that takes two phones
+
+# Scottish sounds that espeak-ng's own Scottish voice lacks: what it writes, what is said instead
+# (several ways), and the one phone that all of it is labelled with.
+SCOTTISH = {
+    "3:": (("V r", "E r", "@ r", "3:"), "er"),
+    "3": (("V r", "@ r", "I r", "3"), "er"),
+    "VR": (("V r", "VR"), "er"),
+    "IR": (("I r", "V r", "IR"), "er"),
+    "aU": (("V u", "E u", "@ U", "V U", "aU"), "aw"),
+    "U": (("u", "I2", "U"), "uh"),
+}

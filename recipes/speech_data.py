@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import random
+import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from recipes.phones import (
     FIRST_SHARE,
     FLITE_FOLDING,
     PHONE_ID,
+    PHONES,
+    SCOTTISH,
     SILENCE,
 )
 
@@ -33,12 +36,13 @@ FRAME_HOP, FRAME_CENTRE = 320, 200  # samples: frame i covers 320 i … 320 i + 
 ESPEAK_ACCENTS = {
     "en-us": (4, True),
     "en-us-nyc": (2, True),
-    "en-gb-scotland": (5, True),
+    "en-gb-scotland": (8, True),
     "en-gb-x-rp": (2, False),
     "en-gb-x-gbclan": (1, False),
     "en-gb-x-gbcwmd": (1, False),
     "en-029": (1, False),
 }
+SCOTTISH_SHARE = 0.8  # of the Scottish sentences: with the sounds of `SCOTTISH`
 _VARIANTS = (
     "Alex Alicia Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario "
     "Michael Mike Nguyen RicishayMax Storm Tweaky adam anika announcer antonio aunty belinda "
@@ -88,6 +92,10 @@ def speak_flite(text: str, voice: str, stretch: float = 1.0, pitch_hz: float = 0
     return Utterance(wave, spans, f"flite-{voice}")
 
 
+# One sound (the longest name that fits), or a mark, in espeak-ng's spelling.
+_TOKEN = "|".join(map(re.escape, sorted(ESPEAK, key=len, reverse=True))) + "|."
+
+
 class _EventId(ctypes.Union):
     _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8)]
 
@@ -108,13 +116,14 @@ class _Event(ctypes.Structure):
 class Espeak:
     """espeak-ng through its C interface (speak_lib.h), which tells when each phoneme starts."""
 
-    SYNCHRONOUS, PHONEME_EVENTS, UTF8 = 2, 1, 1
+    SYNCHRONOUS, PHONEME_EVENTS, UTF8, PHONEMES = 2, 1, 1, 0x100
     PHONEME = 7  # espeak_EVENT_TYPE
     RATE_PARAMETER, PITCH_PARAMETER, RANGE_PARAMETER = 1, 3, 4
 
     def __init__(self) -> None:
         self._library = ctypes.CDLL("libespeak-ng.so.1")
         self.rate = self._library.espeak_Initialize(self.SYNCHRONOUS, 0, None, self.PHONEME_EVENTS)
+        self._library.espeak_TextToPhonemes.restype = ctypes.c_char_p
         if self.rate <= 0:
             raise RuntimeError("espeak-ng did not start; is its data installed?")
         kind = ctypes.CFUNCTYPE(
@@ -138,7 +147,33 @@ class Espeak:
 
     def speak(self, text: str, accent: str, variant: str, rng: random.Random) -> Utterance:
         """Speak with an accent and a voice variant; `rng` draws rate, pitch and liveliness."""
-        self._blocks, self._events = [], []
+        self._choose(accent, variant, rng)
+        self._say(text, self.UTF8)
+        return self._utterance(accent, variant)
+
+    def speak_scottish(self, text: str, variant: str, rng: random.Random) -> Utterance | None:
+        """Speak with the sounds of `SCOTTISH` drawn anew; None where espeak-ng changed others."""
+        accent = "en-gb-scotland"
+        self._choose(accent, variant, rng)
+        ways = {name: rng.choice(choices) for name, (choices, _) in SCOTTISH.items()}
+        spoken, expected = [], []
+        for token in re.findall(_TOKEN, self._phonemes(text)):
+            said = ways.get(token, token)
+            spoken.append(said.replace(" ", ""))
+            if token in ESPEAK:
+                label = f"={SCOTTISH[token][1]}" if token in SCOTTISH else token
+                expected += [label] * len(said.split())
+        self._say(f"[[{''.join(spoken)}]]", self.UTF8 | self.PHONEMES)
+        heard = [event for event in self._events if not event[1].startswith("_")]
+        if len(heard) != len(expected):
+            return None
+        names = iter(expected)
+        self._events = [
+            (start, name if name.startswith("_") else next(names)) for start, name in self._events
+        ]
+        return self._utterance(accent, variant)
+
+    def _choose(self, accent: str, variant: str, rng: random.Random) -> None:
         voice = f"{accent}+{variant}"
         if self._library.espeak_SetVoiceByName(voice.encode()):
             raise ValueError(f"espeak-ng has no voice {voice}")
@@ -148,20 +183,38 @@ class Espeak:
             (self.RANGE_PARAMETER, 25, 90),
         ):
             self._library.espeak_SetParameter(parameter, rng.randint(low, high), 0)
+
+    def _say(self, text: str, flags: int) -> None:
+        self._blocks, self._events = [], []
         said = text.encode()
-        self._library.espeak_Synth(said, len(said) + 1, 0, 1, 0, self.UTF8, None, None)
+        self._library.espeak_Synth(said, len(said) + 1, 0, 1, 0, flags, None, None)
+
+    def _phonemes(self, text: str) -> str:
+        """Return espeak-ng's phoneme names of the first clause, stress marks among them."""
+        kept = ctypes.create_string_buffer(text.encode())
+        place = ctypes.cast(kept, ctypes.c_void_p)
+        return str(self._library.espeak_TextToPhonemes(ctypes.byref(place), 1, 0).decode())
+
+    def _utterance(self, accent: str, variant: str) -> Utterance:
         sound = np.concatenate(self._blocks).astype(np.float32) / 32768
         wave = soxr.resample(sound, self.rate, RATE)
         spans = espeak_spans(self._events, len(sound), self.rate, ESPEAK_ACCENTS[accent][1])
-        return Utterance((wave.clip(-1, 1) * 32767).astype(np.int16), spans, f"espeak-{voice}")
+        whole = (wave.clip(-1, 1) * 32767).astype(np.int16)
+        return Utterance(whole, spans, f"espeak-{accent}+{variant}")
 
 
 def espeak_spans(
     events: list[tuple[int, str]], samples: int, rate: int, speaks_r: bool
 ) -> list[tuple[float, int]]:
     """Turn phoneme starts into (end, phone id); a name not known lengthens the phone before it."""
-    table = ESPEAK | (ESPEAK_WITH_R if speaks_r else ESPEAK_WITHOUT_R)
-    known = [(start, table[name]) for start, name in events if name in table]
+    table = ESPEAK | {f"={phone}": (phone,) for phone in PHONES}
+    table |= ESPEAK_WITH_R if speaks_r else ESPEAK_WITHOUT_R
+    known = []
+    for (start, name), (_, after) in zip(events, [*events[1:], (samples, "")], strict=True):
+        if name in table:
+            # Where the r follows as a sound of its own, the vowel before it ends without one.
+            phones = table[name][:1] if after in ("r", "r-") else table[name]
+            known.append((start, phones))
     spans = [(known[0][0] / rate, PHONE_ID[SILENCE])] if known else []
     ends = [start for start, _ in known[1:]] + [samples]
     for (start, phones), end in zip(known, ends, strict=True):
@@ -184,6 +237,10 @@ def draw_espeak(text: str, espeak: Espeak, rng: random.Random) -> Utterance:
     """Speak with a random accent, variant, tempo and pitch."""
     weights = [weight for weight, _ in ESPEAK_ACCENTS.values()]
     accent = rng.choices(list(ESPEAK_ACCENTS), weights)[0]
+    if accent == "en-gb-scotland" and rng.random() < SCOTTISH_SHARE:
+        spoken = espeak.speak_scottish(text, rng.choice(ESPEAK_VARIANTS), rng)
+        if spoken is not None:
+            return spoken
     return espeak.speak(text, accent, rng.choice(ESPEAK_VARIANTS), rng)
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from recipes.augment import Augmenter
-from recipes.phones import PHONE_ID, SILENCE
+from recipes.phones import IGNORED, PHONE_ID, SILENCE
 from recipes.speech_data import Corpus, read_corpus
 from rvc_colab.models.tiny_encoder import PHONES, TinyEncoder
 
@@ -88,7 +88,8 @@ class Trainee(nn.Module):
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), label_smoothing=0.05)
+    flat, smooth = logits.flatten(0, 1), 0.05
+    return F.cross_entropy(flat, labels.flatten(), ignore_index=IGNORED, label_smoothing=smooth)
 
 
 @torch.inference_mode()

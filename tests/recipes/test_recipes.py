@@ -41,7 +41,12 @@ def test_encoder_has_one_output_for_each_phone() -> None:
 @pytest.mark.parametrize("table", [ESPEAK, ESPEAK_WITH_R, ESPEAK_WITHOUT_R])
 def test_espeak_sounds_map_to_known_phones(table: dict[str, tuple[str, ...]]) -> None:
     assert all(1 <= len(phones) <= 2 for phones in table.values())
-    assert {phone for phones in table.values() for phone in phones} <= set(PHONES)
+    assert {phone for phones in table.values() for phone in phones} <= {*PHONES, "?"}
+
+
+def test_a_vowel_ends_without_r_where_the_r_is_a_sound_of_its_own() -> None:
+    spans = espeak_spans([(0, "A@"), (100, "r")], 200, 1000, speaks_r=True)
+    assert [PHONES[phone] for _, phone in spans] == ["pau", "aa", "r"]
 
 
 def test_flite_folding_maps_to_known_phones() -> None:
