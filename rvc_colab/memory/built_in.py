@@ -145,6 +145,7 @@ class F0Family(Family):
     """Pitch estimators: `f0:rmvpe`, `f0:auto`…, with `?weights=PATH&low=50&high=1100`."""
 
     name = "f0"
+    dtypes: Sequence[str] = (FULL_PRECISION,)
     working_factor = RMVPE_WORKING
 
     def __init__(self, workspace: Callable[[], Workspace] = Workspace.locate) -> None:
@@ -175,7 +176,7 @@ class F0Family(Family):
     def estimate(self, key: ModelKey, placement: Placement) -> Estimate:
         """Scale rmvpe's file to the 32 bit it runs in; the others are known numbers."""
         if key.name == "rmvpe":
-            return super().estimate(key, replace(placement, dtype=FULL_PRECISION))
+            return super().estimate(key, placement)
         swift = importlib.util.find_spec("swift_f0") is not None
         offline = "swift" if swift else "pyin"
         return Estimate(*PACKAGED_F0.get(offline if key.name == "auto" else key.name, (0, 0)))
@@ -206,6 +207,7 @@ class IndexFamily(Family):
 
     name = "index"
     takes = "content"
+    dtypes: Sequence[str] = (FULL_PRECISION,)
 
     def estimate(self, key: ModelKey, placement: Placement) -> Estimate:
         """Expect vectors and search bank on the device, on the CPU the faiss index beside them.

@@ -107,10 +107,14 @@ class Estimate:
 
 @runtime_checkable
 class ModelFamily(Protocol):
-    """What the manager asks of a family. Subclass `Family` for sensible answers to most of it."""
+    """What the manager asks of a family. Subclass `Family` for sensible answers to most of it.
+
+    `takes` is "sound", "text" or "content"; `dtypes` are the precisions its models can be in.
+    """
 
     name: str
     takes: str
+    dtypes: Sequence[str]
 
     def key(self, text: str) -> ModelKey:
         """Normalise a name within the family, so that one model has one key."""
@@ -140,13 +144,14 @@ class ModelFamily(Protocol):
 class Family:
     """A family with the usual answers: one file, measured by its tensors.
 
-    `takes` is "sound", "text" or "content"; `resident_factor` turns the stored weights, in the
+    `resident_factor` turns the stored weights, in the
     precision of the placement, into the bytes held after loading, `working_factor` into those of
     one use besides. Both are only first guesses: the manager refines them by what it sees.
     """
 
     name = ""
     takes = "sound"
+    dtypes: Sequence[str] = tuple(ITEM_BYTES)
     resident_factor = 1.0
     working_factor = 0.5
 

@@ -91,18 +91,26 @@ class Lifecycle:
         start = TaskStart(task)
         if profile.only:
             start.evicted.extend(manager.evict_idle(choose=lambda key: key.family not in needed))
-        wanted = [manager.families.key(key) for key in keys]
-        for key in sorted(wanted, key=lambda k: -profile.priorities.get(k.family, 0)):
-            self._bring(key, device, start)
+        wanted: list[ModelKey] = []
+        for key in keys:
+            try:
+                wanted.append(manager.families.key(key))
+            except RVCError as error:
+                self._leave_out(str(key), error, start)
+        for found in sorted(wanted, key=lambda k: -profile.priorities.get(k.family, 0)):
+            self._bring(found, device, start)
         return start
+
+    def _leave_out(self, key: str, error: RVCError, start: TaskStart) -> None:
+        start.left_out[key] = error.message
+        _log.warning("%s is not loaded ahead for %s: %s", key, start.task, error.message)
 
     def _bring(self, key: ModelKey, device: str | None, start: TaskStart) -> None:
         before = {loaded.key for loaded in self.manager.loaded()}
         try:
             self.manager.load(key, device)
         except RVCError as error:
-            start.left_out[str(key)] = error.message
-            _log.warning("%s is not loaded ahead for %s: %s", key, start.task, error.message)
+            self._leave_out(str(key), error, start)
             return
         start.loaded.append(str(key))
         after = {loaded.key for loaded in self.manager.loaded()}

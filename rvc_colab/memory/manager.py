@@ -136,7 +136,7 @@ class ModelManager:
         requests = [self._request(key, dtype) for key in keys]
         for request in requests:  # guesses read files: do that before the lock is taken
             for name in self._admission.planner.candidates(preferred):
-                place = Placement(name, dtype or "float32")
+                place = Placement(name, request.dtype or "float32")
                 self.estimator.estimate(request.family, request.key, place)
         wait = self._wait_seconds if timeout is None else timeout
         deadline = time.monotonic() + wait
@@ -155,6 +155,8 @@ class ModelManager:
             with contextlib.suppress(OSError):
                 facts = path.stat()
                 signature += [str(path), facts.st_size, facts.st_mtime_ns]
+        if dtype is not None and dtype not in family.dtypes:
+            dtype = family.dtypes[0]  # one model, not two that would be alike
         return Request(found, family, dtype, tuple(signature))
 
     def _count_hits(self, plan: Plan) -> None:

@@ -72,6 +72,7 @@ class DemucsFamily(Family):
     """Separators of the package demucs: `separator:htdemucs`; it fetches known ones itself."""
 
     name = "separator"
+    dtypes: Sequence[str] = ("float32",)
 
     def key(self, text: str) -> ModelKey:
         """Take the name as demucs knows it."""
@@ -93,7 +94,7 @@ class DemucsFamily(Family):
             model = get_model(key.name)
         except (Exception, SystemExit) as error:  # its loaders end the process on unknown names
             raise AssetError(
-                f"The separator {key.name} could not be loaded: {error}.",
+                f"The separator {key.name} could not be loaded: {str(error).rstrip('.')}.",
                 "Name one that demucs knows, for example htdemucs, and check the network.",
             ) from error
         return DemucsSeparator(model.to(placement.device).eval(), placement.device)
@@ -120,6 +121,7 @@ class PiperFamily(Family):
 
     name = "speech"
     takes = "text"
+    dtypes: Sequence[str] = ("float32",)
     working_factor = PIPER_WORKING
 
     def files(self, key: ModelKey) -> Sequence[Path]:
@@ -144,7 +146,8 @@ class PiperFamily(Family):
             voice = PiperVoice.load(key.name)
         except Exception as error:
             raise AssetError(
-                f"The speech voice {key.name} could not be loaded: {error}.", "Download it again."
+                f"The speech voice {key.name} could not be loaded: {str(error).rstrip('.')}.",
+                "Download it again.",
             ) from error
         return PiperSpeech(voice, Path(key.name).stat().st_size)
 

@@ -187,3 +187,9 @@ def test_monitoring_switched_on_while_running_starts(lifecycle) -> None:
     lifecycle.configure(GpuConfig())
     assert lifecycle.monitor.running
     lifecycle.stop_automatic()
+
+
+def test_a_model_that_is_not_known_is_left_out_with_its_reason(lifecycle) -> None:
+    start = lifecycle.preload_for_task("convert", ["opera:m0", "voice:voice0"])
+    assert start.loaded == ["voice:voice0"]
+    assert start.left_out == {"opera:m0": "There is no model family 'opera'."}

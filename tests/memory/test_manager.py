@@ -410,3 +410,20 @@ def test_a_file_written_anew_is_loaded_anew(tmp_path) -> None:
         with manager.acquire(f"text:{path}") as second:
             assert (first.model, second.model) == ("old", "newer")
     assert len(manager.loaded()) == 1
+
+
+def test_a_family_of_one_precision_is_loaded_once_whatever_is_asked(manager, family) -> None:
+    family.dtypes = ("float32",)
+    manager.load("sim:m0", dtype="bfloat16")
+    with manager.acquire("sim:m0", dtype="float16") as lease:
+        assert lease.placement.dtype == "float32"
+    assert family.loads == ["m0"]
+
+
+def test_precisions_of_one_model_are_kept_apart(manager, family) -> None:
+    with manager.acquire("sim:m0", dtype="float32"):
+        family.alive.clear()
+        with manager.acquire("sim:m0", dtype="float16") as lease:
+            assert lease.placement.dtype == "float16"
+    with manager.acquire("sim:m0"):
+        assert len(family.loads) == 2
