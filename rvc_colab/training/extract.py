@@ -37,6 +37,14 @@ class Hearing:
     f0_method: str = "none"
     notes: tuple[str, ...] = ()
 
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return asdict(self)
+
+    def in_words(self) -> str:
+        """Say by what the pieces were heard."""
+        return "\n".join([f"Content by {self.encoder}, pitch by {self.f0_method}.", *self.notes])
+
     def key(self, recording: Recording) -> str:
         """Name the features of a recording by all they depend on."""
         return key_of(
@@ -74,7 +82,7 @@ def hearing_path(name: str, workspace: Workspace) -> Path:
 def write_hearing(path: Path, hearing: Hearing) -> None:
     """Note by what a run's recordings were heard."""
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(asdict(hearing), indent=1), encoding="utf-8")
+        temporary.write_text(json.dumps(hearing.record(), indent=1), encoding="utf-8")
 
 
 def read_hearing(path: Path) -> Hearing:

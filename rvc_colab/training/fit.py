@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -42,6 +42,15 @@ class FitResult:
     losses: dict[str, float] = field(default_factory=dict)
     steps_per_second: float = 0.0
     warnings: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return asdict(self)
+
+    def in_words(self) -> str:
+        """Say how far the run came."""
+        first = f"{self.position.step} steps, {self.position.epoch} epochs, {self.ended}."
+        return "\n".join([first, *(f"Note: {line}" for line in self.warnings)])
 
 
 @dataclass
@@ -106,7 +115,7 @@ class Fitting:
 
     def run(self, progress: Progress) -> FitResult:
         """Train until the end or a stop request; a snapshot is written either way."""
-        begun, first = time.monotonic(), self.position.step
+        begun, first, before = time.monotonic(), self.position.step, self.position.seconds
         saved = sampled = reported = begun
         progress.stage("Training", max(0, self.total_steps - first))
         ended = ""
@@ -133,8 +142,7 @@ class Fitting:
             if self.position.step > first or not self.snapshots.steps():
                 self._save(seconds)
                 self._sample()
-        done = self.position.step - first
-        rate = done / max(1e-9, self.position.seconds) if not first else 0.0
+        rate = (self.position.step - first) / max(1e-9, self.position.seconds - before)
         return FitResult(self.position, ended, self._losses, rate, list(self.snapshots.warnings))
 
     def _advance(self, report: bool) -> None:

@@ -76,6 +76,16 @@ class Dataset:
         """Return the length of all pieces together."""
         return sum(recording.piece_seconds for recording in self.recordings)
 
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {"fingerprint": self.fingerprint, "seconds": self.seconds} | asdict(self)
+
+    def in_words(self) -> str:
+        """Say how much there is to train on and what was left out."""
+        pieces = sum(recording.pieces for recording in self.recordings)
+        first = f"{len(self.recordings)} recordings, {pieces} pieces, {self.seconds / 60:.1f} min to train on."
+        return "\n".join([first, *(f"Note: {line}" for line in self.warnings())])
+
     def warnings(self) -> list[str]:
         """Say in words what of the folder is not trained on."""
         lines = [f"{path} was left out: {why}" for path, why in self.failed.items()]
@@ -189,9 +199,8 @@ def dataset_path(name: str, workspace: Workspace) -> Path:
 
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Write the description of a run's recordings."""
-    record: dict[str, Any] = {"fingerprint": dataset.fingerprint, "seconds": dataset.seconds} | asdict(dataset)
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(json.dumps(dataset.record(), indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_dataset(path: Path) -> Dataset:

@@ -59,6 +59,37 @@ class TrainingResult:
     report: dict[str, Any]
     warnings: list[str] = field(default_factory=list)
 
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {"voice": str(self.voice), "index": str(self.index or ""), **self.report}
+
+    def in_words(self) -> str:
+        """Say in a few lines what was made and what was left out."""
+        position = self.report["position"]
+        lines = [
+            f"{self.voice}: {position['step']} steps, {position['epoch']} epochs, {self.report['ended']}.",
+            *([f"{self.index}: the index beside it."] if self.index else []),
+            *(f"Note: {warning}" for warning in self.warnings),
+        ]
+        return "\n".join(lines)
+
+
+@dataclass
+class MadeFile:
+    """A file that a step wrote."""
+
+    path: Path
+    what: str
+    warnings: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {self.what: str(self.path), "warnings": self.warnings}
+
+    def in_words(self) -> str:
+        """Say where the file is."""
+        return "\n".join([f"{self.path}: the {self.what}.", *(f"Note: {line}" for line in self.warnings)])
+
 
 def train(
     name: str, folder: str | Path, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
@@ -72,14 +103,13 @@ def train(
     dataset = preprocess(name, folder, config, workspace, progress)
     hearing = extract(name, config, workspace, progress)
     fitted = fit(name, config, workspace, progress)
-    index_path, index_warnings = None, []
-    if config.build_index:
-        index_path, index_warnings = index(name, config, workspace, progress)
+    made_index = index(name, config, workspace, progress) if config.build_index else None
     voice = export(name, config, workspace, progress)
-    warnings = [*dataset.warnings(), *hearing.notes, *fitted.warnings, *index_warnings]
+    warnings = [*dataset.warnings(), *hearing.notes, *fitted.warnings]
+    warnings += [*(made_index.warnings if made_index else []), *voice.warnings]
     report = _report(dataset, hearing, fitted) | {"seconds": time.monotonic() - begun, "warnings": warnings}
     _write_report(workspace.run(name) / "report.json", report)
-    return TrainingResult(voice, index_path, report, warnings)
+    return TrainingResult(voice.path, made_index.path if made_index else None, report, warnings)
 
 
 def preprocess(
@@ -175,7 +205,7 @@ def fit(name: str, config: TrainingConfig, workspace: Workspace, progress: Progr
 
 def index(
     name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
-) -> tuple[Path, list[str]]:
+) -> MadeFile:
     """Build the retrieval index of the run's content and write it beside the voices."""
     progress = progress or SilentProgress()
     dataset = _matching_dataset(name, config, workspace)
@@ -192,10 +222,10 @@ def index(
             old.unlink()  # of fewer or more recordings
         write_index(path, built)
     progress.advance(1, path.name)
-    return path, list(built.warnings)
+    return MadeFile(path, "index", list(built.warnings))
 
 
-def export(name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None) -> Path:
+def export(name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None) -> MadeFile:
     """Write the voice of the newest whole snapshot to the workspace's `weights/NAME.pth`."""
     snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
     snapshot = snapshots.read_newest()
@@ -208,7 +238,7 @@ def export(name: str, config: TrainingConfig, workspace: Workspace, progress: Pr
     path = workspace.weights / f"{safe_name(name)}.pth"
     write_voice(path, snapshot.tensors["generator"], synthesizer_config(config), _metadata(name, config, snapshot, dataset, hearing))
     progress.advance(1, path.name)
-    return path
+    return MadeFile(path, "voice", snapshots.warnings)
 
 
 def _metadata(
