@@ -1,8 +1,8 @@
 """Clips in memory, compact, and batches gathered from them by index arithmetic alone.
 
 B items, T frames (100 a second), C content channels, N samples, F bins. The sound is kept as one
-float32 row, content as float16 rows at 50 a second, pitch at 100 a second; everything is gathered on
-the device the clips lie on, spectrograms are computed there, and nothing waits for the device.
+float32 row, content as float16 rows at 50 a second, pitch at 100 a second; everything is gathered
+on the device the clips lie on, spectrograms are computed there, and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Clip:
 class Batch:
     """What a step trains on; padded with zeros after each item's length.
 
-    `frames_per_part` is the mean number of unpadded frames over all parts and processes of the step.
+    `frames_per_part` is the mean number of unpadded frames of the step's parts in all processes.
     """
 
     content: Tensor  # [B, T, C]
@@ -67,7 +67,12 @@ class Draw:
 class ClipStore:
     """All clips of a run, on one device."""
 
-    def __init__(self, clips: Sequence[Clip], spectrogram: SpectrogramConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        spectrogram: SpectrogramConfig,
+        device: torch.device | str = "cpu",
+    ) -> None:
         self.spectrogram = spectrogram
         self.device = torch.device(device)
         self.lengths = [clip.frames(spectrogram.hop) for clip in clips]  # on the host: no waiting
@@ -82,7 +87,9 @@ class ClipStore:
             pitch = [_fitted(clip.f0_hz, frames) for clip, frames in zip(clips, self.lengths)]
             self._f0_start, _ = self._layout(self.lengths)
             self._f0 = self._joined([torch.from_numpy(hz) for hz in pitch])
-            self._coarse = self._joined([torch.from_numpy(coarse_pitch(hz)).to(torch.uint8) for hz in pitch])
+            self._coarse = self._joined(
+                [torch.from_numpy(coarse_pitch(hz)).to(torch.uint8) for hz in pitch]
+            )
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -105,13 +112,18 @@ class ClipStore:
         longest = max(least, *(self.lengths[i] for i in indices))
         return -(-longest // FRAME_STEP) * FRAME_STEP
 
-    def gather(self, indices: Sequence[int], frames: int, frames_per_part: float | None = None) -> Batch:
+    def gather(
+        self, indices: Sequence[int], frames: int, frames_per_part: float | None = None
+    ) -> Batch:
         """Gather clips into a batch padded to `frames`."""
         item = torch.tensor(list(indices), dtype=torch.int64).to(self.device, non_blocking=True)
         length = self._frames[item]
         time = torch.arange(frames, device=self.device)
         inside = time[None, :] < length[:, None]  # [B, T]
-        row = torch.minimum(time[None, :] // 2, self._rows[item, None] - 1) + self._content_start[item, None]
+        row = (
+            torch.minimum(time[None, :] // 2, self._rows[item, None] - 1)
+            + self._content_start[item, None]
+        )
         content = self._content[row].float() * inside[..., None]
         coarse, f0_hz = None, None
         if self.has_f0:
@@ -121,7 +133,15 @@ class ClipStore:
         wave, spec = self._sound(item, frames, inside)
         total = float(sum(self.lengths[i] for i in indices))
         return Batch(
-            content, length, coarse, f0_hz, spec, length, wave, self._speaker[item], frames_per_part or total
+            content,
+            length,
+            coarse,
+            f0_hz,
+            spec,
+            length,
+            wave,
+            self._speaker[item],
+            frames_per_part or total,
         )
 
     def _sound(self, item: Tensor, frames: int, inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,7 +167,9 @@ def _fitted(f0_hz: np.ndarray | None, frames: int) -> np.ndarray:
     return np.pad(hz, (0, frames - len(hz)))
 
 
-def draw_for(lengths: Tensor, frames: int, config: SynthesizerConfig, generator: torch.Generator) -> Draw:
+def draw_for(
+    lengths: Tensor, frames: int, config: SynthesizerConfig, generator: torch.Generator
+) -> Draw:
     """Draw a batch's slice starts [B] and noise; the same generator state gives the same draws.
 
     `lengths` [B] are those of all items of the step, `frames` the padded length.
@@ -155,7 +177,9 @@ def draw_for(lengths: Tensor, frames: int, config: SynthesizerConfig, generator:
     device, count = lengths.device, len(lengths)
     room = (lengths - config.segment_frames + 1).clamp_min(1)
     starts = (torch.rand(count, generator=generator, device=device) * room).long()
-    posterior = torch.randn(count, config.inter_channels, frames, generator=generator, device=device)
+    posterior = torch.randn(
+        count, config.inter_channels, frames, generator=generator, device=device
+    )
     source = None
     if config.has_f0:
         source = torch.randn(count, config.segment_samples, 1, generator=generator, device=device)

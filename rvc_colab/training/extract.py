@@ -1,4 +1,4 @@
-"""Pieces → content and pitch, file by file, so that an interrupted extraction goes on where it was."""
+"""Pieces → content and pitch, file by file: an interrupted extraction goes on where it was."""
 
 from __future__ import annotations
 
@@ -92,7 +92,9 @@ def read_hearing(path: Path) -> Hearing:
         record = json.loads(path.read_text(encoding="utf-8"))
         return Hearing(**{**record, "notes": tuple(record["notes"])})
     except FileNotFoundError as error:
-        raise DatasetError(f"Content and pitch of {path.parent.name} are not extracted yet.", hint) from error
+        raise DatasetError(
+            f"Content and pitch of {path.parent.name} are not extracted yet.", hint
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(f"{path} is damaged: {error}.", hint) from error
 
@@ -133,7 +135,8 @@ def pieces_16k(working_set: WorkingSet, recording: Recording) -> list[np.ndarray
 def _slices(working_set: WorkingSet, recording: Recording) -> dict[str, np.ndarray]:
     if not working_set.holds("slices", recording.key):
         raise DatasetError(
-            f"The pieces of {recording.path} are gone from the cache.", "Run the preprocess step again."
+            f"The pieces of {recording.path} are gone from the cache.",
+            "Run the preprocess step again.",
         )
     return working_set.read("slices", recording.key)
 
@@ -153,7 +156,10 @@ def extract_pieces(pieces: list[np.ndarray], extractor: Extractor) -> dict[str, 
             content.append(np.zeros((0, width), dtype=np.float16))
         if extractor.f0 is not None:
             pitch.append(_finite(np.asarray(extractor.f0(piece), dtype=np.float32)))
-    arrays = {"content": joined(content, (width,), np.float16), "content_bounds": bounds_of(content)}
+    arrays = {
+        "content": joined(content, (width,), np.float16),
+        "content_bounds": bounds_of(content),
+    }
     if extractor.f0 is not None:
         arrays |= {"f0": joined(pitch), "f0_bounds": bounds_of(pitch)}
     return arrays
@@ -162,7 +168,8 @@ def extract_pieces(pieces: list[np.ndarray], extractor: Extractor) -> dict[str, 
 def _finite(values: np.ndarray) -> np.ndarray:
     if not np.isfinite(values).all():
         raise TrainingError(
-            "Content or pitch of a piece came out as not-a-number.", "Use 32-bit precision, or another method."
+            "Content or pitch of a piece came out as not-a-number.",
+            "Use 32-bit precision, or another method.",
         )
     return values
 
@@ -176,7 +183,11 @@ class Clips:
 
 
 def load_clips(
-    recordings: Sequence[Recording], hearing: Hearing, working_set: WorkingSet, config: TrainingConfig, least: int
+    recordings: Sequence[Recording],
+    hearing: Hearing,
+    working_set: WorkingSet,
+    config: TrainingConfig,
+    least: int,
 ) -> Clips:
     """Read the clips of recordings into memory.
 
@@ -188,22 +199,31 @@ def load_clips(
         key = hearing.key(recording)
         if not working_set.holds("features", key):
             raise DatasetError(
-                f"The features of {recording.path} are not computed yet.", "Run the extract step first."
+                f"The features of {recording.path} are not computed yet.",
+                "Run the extract step first.",
             )
         slices, features = _slices(working_set, recording), working_set.read("features", key)
         waves = split(slices["wave"], slices["bounds"])
         contents = split(features["content"], features["content_bounds"])
-        pitches: list[Any] = split(features["f0"], features["f0_bounds"]) if "f0" in features else [None] * len(waves)
+        pitches: list[Any] = (
+            split(features["f0"], features["f0_bounds"])
+            if "f0" in features
+            else [None] * len(waves)
+        )
         for number, (wave, content, f0_hz) in enumerate(zip(waves, contents, pitches, strict=True)):
-            clip = Clip(wave, content, f0_hz if config.use_f0 else None, config.speaker, f"{recording.path}#{number}")
+            clip = Clip(
+                wave,
+                content,
+                f0_hz if config.use_f0 else None,
+                config.speaker,
+                f"{recording.path}#{number}",
+            )
             if clip.frames(hop) >= least:
                 clips.append(clip)
             else:
                 seconds = len(wave) / config.sample_rate
                 warnings.append(
-                    f"{recording.path}: a piece of {seconds:.2f} s was left out: shorter than the training "
-                    f"slice of {least / 100:.2f} s."
+                    f"{recording.path}: a piece of {seconds:.2f} s was left out: shorter than the "
+                    f"training slice of {least / 100:.2f} s."
                 )
     return Clips(clips, warnings)
-
-

@@ -1,4 +1,4 @@
-"""The training run itself: batches, steps, reports, snapshots, until it is done or asked to stop."""
+"""The training run: batches, steps, reports, snapshots, until it is done or asked to stop."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ class Fitting:
         config, machine = self.config, self.machine
 
         def optimizer_of(network: torch.nn.Module) -> torch.optim.Optimizer:
-            return torch.optim.AdamW(network.parameters(), config.learning_rate, BETAS, EPSILON, fused=True)
+            return torch.optim.AdamW(
+                network.parameters(), config.learning_rate, BETAS, EPSILON, fused=True
+            )
 
         players = {
             "generator": machine.player(self.networks.generator, optimizer_of),
@@ -81,10 +83,16 @@ class Fitting:
         )
         # The (1, K) form of the same convolutions: same numbers, faster, above all in 16 bit.
         self.networks.generator.dec.channels_last = True
-        self.game = GanStep(players["generator"], players["discriminator"], settings, machine.machinery())
+        self.game = GanStep(
+            players["generator"], players["discriminator"], settings, machine.machinery()
+        )
         self.state = RunState(players, Position(), self.facts, machine.scaler)
         self.plan = BatchPlan(
-            len(self.clips), machine.plan.batch_size, machine.plan.accumulation, machine.processes, config.seed
+            len(self.clips),
+            machine.plan.batch_size,
+            machine.plan.accumulation,
+            machine.processes,
+            config.seed,
         )
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
@@ -171,24 +179,34 @@ class Fitting:
         clips = plan.batch(position.epoch, position.batch)
         frames = self.clips.padded_frames(clips, config.segment_frames)
         lengths = torch.tensor([self.clips.lengths[i] for i in clips], device=self.clips.device)
-        generator = torch.Generator(self.clips.device).manual_seed(step_seed(plan.seed, position.step))
+        generator = torch.Generator(self.clips.device).manual_seed(
+            step_seed(plan.seed, position.step)
+        )
         draw = draw_for(lengths, frames, config, generator)
         mean_frames = sum(self.clips.lengths[i] for i in clips) / (plan.parts * plan.processes)
         shares = []
         for part in range(plan.parts):
             first, last = plan.share(part, self.machine.accelerator.process_index)
-            shares.append((self.clips.gather(clips[first:last], frames, mean_frames), part_of(draw, first, last)))
+            shares.append(
+                (
+                    self.clips.gather(clips[first:last], frames, mean_frames),
+                    part_of(draw, first, last),
+                )
+            )
         return shares
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         plain = {name: value for name, value in losses.items() if "/" not in name}
         if set(plain) != set(self._sums):
-            self._sums, self._summed = {name: torch.zeros_like(value) for name, value in plain.items()}, 0
+            self._sums, self._summed = (
+                {name: torch.zeros_like(value) for name, value in plain.items()},
+                0,
+            )
         torch._foreach_add_(list(self._sums.values()), [plain[name] for name in self._sums])
         self._summed += 1
 
     def _report(self, norms: dict[str, float]) -> None:
-        """Read the mean losses since the last report (this waits for the device) and write them down."""
+        """Read the mean losses since the last report (waits for the device); write them down."""
         if not self._summed:
             return
         values = torch.stack(list(self._sums.values())).div(self._summed).tolist()
@@ -208,9 +226,9 @@ class Fitting:
         self._lost = 0 if total == total and abs(total) != float("inf") else self._lost + 1
         if self._lost >= 3:
             raise TrainingError(
-                f"The loss is not a number any more at step {self.position.step}: the training broke down.",
-                "Run it again with --mixed-precision fp32 or a smaller --learning-rate; it goes on from the "
-                "last snapshot.",
+                f"The loss is not a number any more at step {self.position.step}.",
+                "Run it again with --mixed-precision fp32 or a smaller --learning-rate: it goes on "
+                "from the last snapshot.",
             )
 
     def _save(self, seconds: float) -> None:
@@ -231,5 +249,7 @@ class Fitting:
             self.journal.sound(self.position.step, "sample", wave, model.config.sample_rate)
 
     def _in_words(self) -> str:
-        words = ", ".join(f"{name} {value:.3g}" for name, value in self._losses.items() if name != "total")
+        words = ", ".join(
+            f"{name} {value:.3g}" for name, value in self._losses.items() if name != "total"
+        )
         return f"epoch {self.position.epoch + 1}, {words}"

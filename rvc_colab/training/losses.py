@@ -16,7 +16,8 @@ FEATURE_WEIGHT = 2.0  # published
 def discriminator_loss(real: list[Tensor], fake: list[Tensor]) -> Tensor:
     """Ask for 1 on real and 0 on generated sound: sum over discriminators of mean squares."""
     parts = [
-        (1 - r.float()).square().mean() + f.float().square().mean() for r, f in zip(real, fake, strict=True)
+        (1 - r.float()).square().mean() + f.float().square().mean()
+        for r, f in zip(real, fake, strict=True)
     ]
     return torch.stack(parts).sum()
 

@@ -55,7 +55,9 @@ class Machine:
         )
 
     def player(
-        self, network: torch.nn.Module, optimizer_of: Callable[[torch.nn.Module], torch.optim.Optimizer]
+        self,
+        network: torch.nn.Module,
+        optimizer_of: Callable[[torch.nn.Module], torch.optim.Optimizer],
     ) -> Player:
         """Put a network on the device and make a player of it."""
         network = network.to(self.device)
@@ -85,14 +87,20 @@ def open_machine(config: TrainingConfig) -> Machine:
     asked = None if config.mixed_precision == Precision.AUTO else str(config.mixed_precision)
     given = config.batch_size is not None or config.grad_accumulation > 1
     plan = plan_training(
-        known, config.sample_rate, config.batch_size, asked, config.grad_accumulation if given else None
+        known,
+        config.sample_rate,
+        config.batch_size,
+        asked,
+        config.grad_accumulation if given else None,
     )
     _forget_last_run()
     accelerator = Accelerator(
         cpu=choice.device.type == "cpu",
         mixed_precision=_ACCELERATE_PRECISION[plan.precision],
         step_scheduler_with_optimizer=False,
-        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)],
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+        ],
     )
     if plan.tf32 and accelerator.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -100,7 +108,7 @@ def open_machine(config: TrainingConfig) -> Machine:
 
 
 def _forget_last_run() -> None:
-    """Let a second run in this process choose its precision again: Accelerate keeps it as global state."""
+    """Let a second run in this process choose again: Accelerate keeps its choices globally."""
     from accelerate.state import AcceleratorState, PartialState
 
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():

@@ -26,17 +26,21 @@ class Networks:
 
 
 def synthesizer_config(config: TrainingConfig) -> SynthesizerConfig:
-    """Turn the settings into the numbers of a synthesizer. Raises ConfigError for an unknown rate."""
+    """Turn the settings into the numbers of a synthesizer; ConfigError for an unknown rate."""
     if config.sample_rate not in TRAINING_RATES:
         known = ", ".join(str(rate) for rate in TRAINING_RATES)
-        raise ConfigError(f"sample_rate = {config.sample_rate} is no rate of a voice.", f"Choose one of {known}.")
+        raise ConfigError(
+            f"sample_rate = {config.sample_rate} is no rate of a voice.", f"Choose one of {known}."
+        )
     if config.speaker >= config.speakers:
         raise ConfigError(
             f"speaker = {config.speaker} lies outside the speaker table of {config.speakers} rows.",
             f"Choose 0 to {config.speakers - 1}, or more --speakers.",
         )
     version = str(config.version)
-    standard = SynthesizerConfig.standard(config.sample_rate, version, config.use_f0, config.speakers)
+    standard = SynthesizerConfig.standard(
+        config.sample_rate, version, config.use_f0, config.speakers
+    )
     sized = dataclasses.replace(
         standard,
         spec_channels=spectrogram_config(config.sample_rate, version).bins,
@@ -60,8 +64,12 @@ def discriminator_widths(scale: float) -> DiscriminatorWidths:
     channels = tuple(_scaled(width, scale) for width in full.scale)
     # Published: four channels enter each group. Where that does not divide the next width, the
     # largest number of groups that does.
-    groups = tuple(math.gcd(before // 4, after) for before, after in zip(channels[:4], channels[1:5]))
-    return DiscriminatorWidths(channels, groups, tuple(_scaled(width, scale) for width in full.period))
+    groups = tuple(
+        math.gcd(before // 4, after) for before, after in zip(channels[:4], channels[1:5])
+    )
+    return DiscriminatorWidths(
+        channels, groups, tuple(_scaled(width, scale) for width in full.period)
+    )
 
 
 def _scaled(width: int, scale: float) -> int:
@@ -75,5 +83,9 @@ def build_networks(config: TrainingConfig) -> Networks:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator = Synthesizer(size)
-        discriminator = MultiPeriodDiscriminator(str(config.version), discriminator_widths(config.discriminator_scale))
-    return Networks(generator, discriminator, spectrogram_config(config.sample_rate, str(config.version)))
+        discriminator = MultiPeriodDiscriminator(
+            str(config.version), discriminator_widths(config.discriminator_scale)
+        )
+    return Networks(
+        generator, discriminator, spectrogram_config(config.sample_rate, str(config.version))
+    )

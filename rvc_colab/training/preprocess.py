@@ -29,7 +29,11 @@ _log = logging.getLogger(__name__)
 
 RECIPE = 1  # raise it when the pieces of the same recording would come out differently
 SOUND_SUFFIXES = frozenset(
-    ".wav .flac .mp3 .ogg .oga .opus .m4a .aac .aif .aiff .aifc .wma .mp4 .mka .webm .au .caf .w64".split()
+    f".{kind}"
+    for kind in (
+        *("wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "aac", "aif", "aiff", "aifc"),
+        *("wma", "mp4", "mka", "webm", "au", "caf", "w64"),
+    )
 )
 
 
@@ -44,7 +48,7 @@ class Dropped:
 
 @dataclass(frozen=True)
 class Recording:
-    """A prepared recording: its path inside the folder, what it holds, and its name in the working set."""
+    """A prepared recording: path inside the folder, contents, and name in the working set."""
 
     path: str
     sha256: str
@@ -83,7 +87,10 @@ class Dataset:
     def in_words(self) -> str:
         """Say how much there is to train on and what was left out."""
         pieces = sum(recording.pieces for recording in self.recordings)
-        first = f"{len(self.recordings)} recordings, {pieces} pieces, {self.seconds / 60:.1f} min to train on."
+        minutes = self.seconds / 60
+        first = (
+            f"{len(self.recordings)} recordings, {pieces} pieces, {minutes:.1f} min to train on."
+        )
         return "\n".join([first, *(f"Note: {line}" for line in self.warnings())])
 
     def warnings(self) -> list[str]:
@@ -95,7 +102,14 @@ class Dataset:
                 for part in recording.dropped
             ]
             if not recording.pieces:
-                lines.append(f"{recording.path} gives no piece to train on.")
+                why = (
+                    "see above"
+                    if recording.dropped
+                    else "it is silent"
+                    if recording.seconds
+                    else "it is empty"
+                )
+                lines.append(f"{recording.path} gives no piece to train on: {why}.")
         return lines
 
 
@@ -121,7 +135,12 @@ def preprocess_folder(
             _log.warning("%s was left out: %s", name, failed[name])
         progress.advance(1, name)
     dataset = Dataset(
-        str(folder.absolute()), config.sample_rate, config.slice_seconds, tuple(recordings), failed, ignored
+        str(folder.absolute()),
+        config.sample_rate,
+        config.slice_seconds,
+        tuple(recordings),
+        failed,
+        ignored,
     )
     if not any(recording.pieces for recording in recordings):
         why = dataset.warnings()[:1] or ["It holds no sound."]
@@ -139,10 +158,15 @@ def _files_of(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     found = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
     sounds = [path for path in found if path.suffix.lower() in SOUND_SUFFIXES]
-    others = tuple(path.relative_to(folder).as_posix() for path in found if path.suffix.lower() not in SOUND_SUFFIXES)
+    others = tuple(
+        path.relative_to(folder).as_posix()
+        for path in found
+        if path.suffix.lower() not in SOUND_SUFFIXES
+    )
     if not sounds:
         held = f"{len(others)} files, none of them sound" if others else "no files"
         raise DatasetError(
@@ -154,10 +178,14 @@ def _files_of(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 def _prepare(path: Path, name: str, config: TrainingConfig, working_set: WorkingSet) -> Recording:
     content = file_hash(path)
-    key = key_of(recording=content, rate=config.sample_rate, slice=config.slice_seconds, recipe=RECIPE)
+    key = key_of(
+        recording=content, rate=config.sample_rate, slice=config.slice_seconds, recipe=RECIPE
+    )
     if not working_set.holds("slices", key):
         wave, _ = read(path, config.sample_rate)
-        working_set.write("slices", key, slice_recording(wave, config.sample_rate, config.slice_seconds))
+        working_set.write(
+            "slices", key, slice_recording(wave, config.sample_rate, config.slice_seconds)
+        )
     facts = json.loads(str(working_set.read("slices", key)["facts"]))
     dropped = tuple(Dropped(**part) for part in facts.pop("dropped"))
     return Recording(name, content, key, dropped=dropped, **facts)
@@ -186,7 +214,11 @@ def slice_recording(wave: np.ndarray, rate: int, slice_seconds: float) -> dict[s
         "piece_seconds": sum(map(len, pieces)) / rate,
         "dropped": [asdict(part) for part in dropped],
     }
-    arrays = {"wave": joined(pieces), "bounds": bounds_of(pieces), "facts": np.array(json.dumps(facts))}
+    arrays = {
+        "wave": joined(pieces),
+        "bounds": bounds_of(pieces),
+        "facts": np.array(json.dumps(facts)),
+    }
     if rate != CONTENT_RATE:
         arrays |= {"wave_16k": joined(pieces_16k), "bounds_16k": bounds_of(pieces_16k)}
     return arrays
@@ -200,7 +232,9 @@ def dataset_path(name: str, workspace: Workspace) -> Path:
 def write_dataset(path: Path, dataset: Dataset) -> None:
     """Write the description of a run's recordings."""
     with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(dataset.record(), indent=1, ensure_ascii=False), encoding="utf-8")
+        temporary.write_text(
+            json.dumps(dataset.record(), indent=1, ensure_ascii=False), encoding="utf-8"
+        )
 
 
 def read_dataset(path: Path) -> Dataset:

@@ -36,9 +36,14 @@ class Taken:
     def in_words(self) -> str:
         """Say what was and was not taken."""
         text = f"{self.taken} of {self.total} tensors taken from {self.file}"
-        for names, why in ((self.missing, "not in the file"), (self.other_shape, "of another shape there")):
+        for names, why in (
+            (self.missing, "not in the file"),
+            (self.other_shape, "of another shape there"),
+        ):
             if names:
-                text += f"; {len(names)} {why} ({', '.join(names[:3])}{'…' if len(names) > 3 else ''})"
+                text += (
+                    f"; {len(names)} {why} ({', '.join(names[:3])}{'…' if len(names) > 3 else ''})"
+                )
         return text + "."
 
 
@@ -65,7 +70,9 @@ def take_fitting(network: nn.Module, tensors: dict[str, Tensor], file: str) -> T
 
 
 @torch.no_grad()
-def start_from(networks: Networks, config: TrainingConfig, cache: Path) -> tuple[list[str], list[str]]:
+def start_from(
+    networks: Networks, config: TrainingConfig, cache: Path
+) -> tuple[list[str], list[str]]:
     """Load the weights that the settings ask for: (what was done, warnings), in words.
 
     `auto` takes the published pair of this rate and version where the model has the published
@@ -81,7 +88,9 @@ def start_from(networks: Networks, config: TrainingConfig, cache: Path) -> tuple
     done, warnings = [], []
     for network, path in ((networks.generator, files[0]), (networks.discriminator, files[1])):
         if path is None:
-            warnings.append("The discriminator starts from scratch: no D file lies beside the G file.")
+            warnings.append(
+                "The discriminator starts from scratch: no D file lies beside the G file."
+            )
             continue
         report = take_fitting(network, read_training_checkpoint(path).weights, path.name)
         if report.taken < report.total:
@@ -101,7 +110,9 @@ def _files(config: TrainingConfig, cache: Path) -> tuple[tuple[Path, Path | None
     if config.pretrained != "auto":
         path = Path(config.pretrained).expanduser()
         if not path.is_file():
-            raise ConfigError(f"There is no file {path} to start from.", "Name a G file, or auto, or none.")
+            raise ConfigError(
+                f"There is no file {path} to start from.", "Name a G file, or auto, or none."
+            )
         return (path, _beside(path)), ""
     if not _published_size(config):
         return None, "There are no published weights of this size."

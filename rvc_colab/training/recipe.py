@@ -31,7 +31,7 @@ from rvc_colab.training.extract import (
     read_hearing,
     write_hearing,
 )
-from rvc_colab.training.fit import Fitting, FitResult
+from rvc_colab.training.fit import FitResult, Fitting
 from rvc_colab.training.journal import Journal
 from rvc_colab.training.machine import open_machine
 from rvc_colab.training.networks import build_networks, synthesizer_config
@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class TrainingResult:
-    """The voice file, its index (None when none was asked for), a report, and what went otherwise."""
+    """The voice file, its index (None when none was asked for), a report, and warnings."""
 
     voice: Path
     index: Path | None
@@ -65,9 +65,9 @@ class TrainingResult:
 
     def in_words(self) -> str:
         """Say in a few lines what was made and what was left out."""
-        position = self.report["position"]
+        position, ended = self.report["position"], self.report["ended"]
         lines = [
-            f"{self.voice}: {position['step']} steps, {position['epoch']} epochs, {self.report['ended']}.",
+            f"{self.voice}: {position['step']} steps, {position['epoch']} epochs, {ended}.",
             *([f"{self.index}: the index beside it."] if self.index else []),
             *(f"Note: {warning}" for warning in self.warnings),
         ]
@@ -88,16 +88,23 @@ class MadeFile:
 
     def in_words(self) -> str:
         """Say where the file is."""
-        return "\n".join([f"{self.path}: the {self.what}.", *(f"Note: {line}" for line in self.warnings)])
+        return "\n".join(
+            [f"{self.path}: the {self.what}.", *(f"Note: {line}" for line in self.warnings)]
+        )
 
 
 def train(
-    name: str, folder: str | Path, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+    name: str,
+    folder: str | Path,
+    config: TrainingConfig,
+    workspace: Workspace,
+    progress: Progress | None = None,
 ) -> TrainingResult:
     """Train a voice from a folder of recordings, or go on with the run of that name.
 
     On Ctrl-C, SIGTERM or a time limit the step is finished, a snapshot and the voice are written,
-    and the result says why it ended. Raises DatasetError, TrainingError, SnapshotError, ConfigError.
+    and the result says why it ended. Raises DatasetError, TrainingError, SnapshotError and
+    ConfigError.
     """
     begun, progress = time.monotonic(), progress or SilentProgress()
     dataset = preprocess(name, folder, config, workspace, progress)
@@ -107,18 +114,27 @@ def train(
     voice = export(name, config, workspace, progress)
     warnings = [*dataset.warnings(), *hearing.notes, *fitted.warnings]
     warnings += [*(made_index.warnings if made_index else []), *voice.warnings]
-    report = _report(dataset, hearing, fitted) | {"seconds": time.monotonic() - begun, "warnings": warnings}
+    report = _report(dataset, hearing, fitted) | {
+        "seconds": time.monotonic() - begun,
+        "warnings": warnings,
+    }
     _write_report(workspace.run(name) / "report.json", report)
     return TrainingResult(voice.path, made_index.path if made_index else None, report, warnings)
 
 
 def preprocess(
-    name: str, folder: str | Path, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+    name: str,
+    folder: str | Path,
+    config: TrainingConfig,
+    workspace: Workspace,
+    progress: Progress | None = None,
 ) -> Dataset:
     """Cut the recordings of a folder into pieces and note in the run's folder what they are."""
     safe_name(name)
     synthesizer_config(config)  # refuse impossible settings before the long work
-    dataset = preprocess_folder(Path(folder).expanduser(), config, WorkingSet.of(workspace), progress or SilentProgress())
+    dataset = preprocess_folder(
+        Path(folder).expanduser(), config, WorkingSet.of(workspace), progress or SilentProgress()
+    )
     write_dataset(dataset_path(name, workspace), dataset)
     return dataset
 
@@ -153,7 +169,9 @@ def open_extractor(config: TrainingConfig, workspace: Workspace) -> Extractor:
     return Extractor.of(encoder, str(config.version), f0)
 
 
-def open_f0(config: TrainingConfig, workspace: Workspace, device: torch.device) -> Callable[..., Any]:
+def open_f0(
+    config: TrainingConfig, workspace: Workspace, device: torch.device
+) -> Callable[..., Any]:
     """Load the pitch estimator; RMVPE's weights come from the cache or the hub."""
     from rvc_colab.features.f0 import load_f0_estimator
 
@@ -166,7 +184,9 @@ def open_f0(config: TrainingConfig, workspace: Workspace, device: torch.device) 
     return load_f0_estimator(str(config.f0_method), device, weights)
 
 
-def fit(name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None) -> FitResult:
+def fit(
+    name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+) -> FitResult:
     """Train the networks on what was extracted, going on from the newest snapshot."""
     dataset = _matching_dataset(name, config, workspace)
     hearing = read_hearing(hearing_path(name, workspace))
@@ -176,7 +196,7 @@ def fit(name: str, config: TrainingConfig, workspace: Workspace, progress: Progr
     )
     if not loaded.clips:
         raise DatasetError(
-            f"No piece of the recordings is as long as a training slice of {size.segment_frames / 100:.2f} s.",
+            f"No piece is as long as a training slice of {size.segment_frames / 100:.2f} s.",
             "Give longer recordings, or a smaller --segment-frames.",
         )
     snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
@@ -214,29 +234,42 @@ def index(
     features = []
     for recording in sorted(dataset.recordings, key=lambda item: item.path):
         arrays = working_set.read("features", hearing.key(recording))
-        features += [rows for rows in split(arrays["content"], arrays["content_bounds"]) if len(rows)]
+        features += [
+            rows for rows in split(arrays["content"], arrays["content_bounds"]) if len(rows)
+        ]
     with stage("index"):
         built = build_index([rows.astype("float32") for rows in features], config.seed)
         path = workspace.indexes / index_file_name(name, str(config.version), len(built))
-        for old in workspace.indexes.glob(f"added_IVF*_Flat_nprobe_1_{safe_name(name)}_{config.version}.index"):
+        for old in workspace.indexes.glob(
+            f"added_IVF*_Flat_nprobe_1_{safe_name(name)}_{config.version}.index"
+        ):
             old.unlink()  # of fewer or more recordings
         write_index(path, built)
     progress.advance(1, path.name)
     return MadeFile(path, "index", list(built.warnings))
 
 
-def export(name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None) -> MadeFile:
+def export(
+    name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+) -> MadeFile:
     """Write the voice of the newest whole snapshot to the workspace's `weights/NAME.pth`."""
     snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
     snapshot = snapshots.read_newest()
     if snapshot is None:
-        raise SnapshotError(f"The run {name} has no snapshot to make a voice of.", f"Run: rvc-colab fit {name}")
+        raise SnapshotError(
+            f"The run {name} has no snapshot to make a voice of.", f"Run: rvc-colab fit {name}"
+        )
     progress = progress or SilentProgress()
     progress.stage("Writing the voice", 1)
     hearing = read_hearing(hearing_path(name, workspace))
     dataset = read_dataset(dataset_path(name, workspace))
     path = workspace.weights / f"{safe_name(name)}.pth"
-    write_voice(path, snapshot.tensors["generator"], synthesizer_config(config), _metadata(name, config, snapshot, dataset, hearing))
+    write_voice(
+        path,
+        snapshot.tensors["generator"],
+        synthesizer_config(config),
+        _metadata(name, config, snapshot, dataset, hearing),
+    )
     progress.advance(1, path.name)
     return MadeFile(path, "voice", snapshots.warnings)
 
@@ -265,7 +298,8 @@ def _matching_dataset(name: str, config: TrainingConfig, workspace: Workspace) -
     if (dataset.sample_rate, dataset.slice_seconds) != (config.sample_rate, config.slice_seconds):
         raise DatasetError(
             f"The recordings of {name} were prepared at {dataset.sample_rate} Hz in slices of "
-            f"{dataset.slice_seconds:g} s, the settings say {config.sample_rate} Hz and {config.slice_seconds:g} s.",
+            f"{dataset.slice_seconds:g} s, the settings say {config.sample_rate} Hz and "
+            f"{config.slice_seconds:g} s.",
             f"Run: rvc-colab preprocess {name} FOLDER with the same settings",
         )
     return dataset
@@ -276,7 +310,9 @@ def _split(dataset: Dataset, config: TrainingConfig) -> tuple[list[Any], list[An
 
     Chosen by the hash of their sound: adding recordings moves none from one side to the other.
     """
-    usable = sorted((r for r in dataset.recordings if r.pieces), key=lambda recording: recording.sha256)
+    usable = sorted(
+        (r for r in dataset.recordings if r.pieces), key=lambda recording: recording.sha256
+    )
     count = config.validation_recordings
     if count is None:
         count = min(8, len(usable) // 20)

@@ -21,9 +21,16 @@ def speak(model: Synthesizer, clips: ClipStore, number: int, seed: int) -> np.nd
     shape = (1, model.config.inter_channels, frames)
     options = InferOptions(
         prior_noise=torch.randn(shape, generator=generator, device=clips.device),
-        source_noise=torch.randn(1, frames * model.config.hop, 1, generator=generator, device=clips.device),
+        source_noise=torch.randn(
+            1, frames * model.config.hop, 1, generator=generator, device=clips.device
+        ),
     )
     wave = model.infer(
-        batch.content, batch.content_lengths, batch.coarse_pitch, batch.f0_hz, batch.speaker_id, options
+        batch.content,
+        batch.content_lengths,
+        batch.coarse_pitch,
+        batch.f0_hz,
+        batch.speaker_id,
+        options,
     )
     return wave[0, 0].float().cpu().numpy()

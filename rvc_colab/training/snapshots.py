@@ -4,7 +4,7 @@
         generator.safetensors  discriminator.safetensors      weights, float32
         generator_optimizer.safetensors  …                    moments and step counts, by parameter
         random.safetensors                                    states of the random generators
-        state.json                                            step, epoch, position, settings, scores
+        state.json                                            step, epoch, position, scores
         manifest.json                                         sizes and sha256 of all these, last
 
 It is written under another name, every file is forced to the disk, then it is renamed. A directory
@@ -74,7 +74,7 @@ class Snapshots:
         except OSError as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise SnapshotError(
-                f"The snapshot of step {snapshot.step} could not be written: {error.strerror or error}.",
+                f"Snapshot {snapshot.step} could not be written: {error.strerror or error}.",
                 f"Make room on the disk of {self.folder}, then run the same command again.",
             ) from error
         self._let_go(keep_also=best)
@@ -130,10 +130,14 @@ def _fill(folder: Path, snapshot: Snapshot) -> None:
     from safetensors.torch import save_file
 
     for name, tensors in snapshot.tensors.items():
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, folder / f"{name}.safetensors")
+        save_file(
+            {key: tensor.contiguous() for key, tensor in tensors.items()},
+            folder / f"{name}.safetensors",
+        )
     (folder / STATE).write_text(json.dumps(snapshot.state, indent=1), encoding="utf-8")
     files = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)} for path in sorted(folder.iterdir())
+        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        for path in sorted(folder.iterdir())
     }
     for name in files:
         sync_file(folder / name)
@@ -144,7 +148,7 @@ def _fill(folder: Path, snapshot: Snapshot) -> None:
 
 
 def read_snapshot(folder: Path) -> Snapshot:
-    """Read one snapshot after checking every byte of it. Raises SnapshotError saying what is wrong."""
+    """Read one snapshot after checking every byte of it; SnapshotError says what is wrong."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -166,10 +170,13 @@ def check(folder: Path) -> None:
             size = path.stat().st_size
             if size != facts["bytes"]:
                 raise SnapshotError(
-                    f"The snapshot {folder.name} is damaged: {name} has {size:,} of {facts['bytes']:,} bytes."
+                    f"The snapshot {folder.name} is damaged: {name} has {size:,} of "
+                    f"{facts['bytes']:,} bytes."
                 )
             if _sha256(path) != facts["sha256"]:
-                raise SnapshotError(f"The snapshot {folder.name} is damaged: {name} has changed bytes.")
+                raise SnapshotError(
+                    f"The snapshot {folder.name} is damaged: {name} has changed bytes."
+                )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SnapshotError(f"The snapshot {folder.name} is not whole: {error}.") from error
 

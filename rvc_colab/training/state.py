@@ -105,6 +105,6 @@ def set_random_states(states: dict[str, Tensor]) -> None:
     """Put the random generators back."""
     torch.set_rng_state(states["torch"])
     numbers = states["numpy"].numpy()
-    np.random.set_state(("MT19937", numbers[:-1].astype(np.uint32), int(numbers[-1])))
+    np.random.set_state(("MT19937", numbers[:-1].astype(np.uint32), int(numbers[-1]), 0, 0.0))
     if "device" in states and torch.cuda.is_initialized():
         torch.cuda.set_rng_state(states["device"])

@@ -2,7 +2,8 @@
 
 Same mathematics as the published step, without its waste: real and generated sound pass the
 discriminator together; while the generator learns, the discriminator is frozen and the real sound
-leaves no graph; target mel spectra are computed of the slice only. Nothing here waits for the device.
+leaves no graph; target mel spectra are computed of the slice only. Nothing here waits for the
+device.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Player:
 
 @dataclass
 class Machinery:
-    """How gradients are made and applied; the defaults are plain torch, `accelerator.py` has the other."""
+    """How gradients are made and applied: plain torch by default, `machine.py` has the rest."""
 
     autocast: Callable[[], AbstractContextManager[None]] = _nothing
     backward: Callable[[Tensor], None] = torch.Tensor.backward
@@ -116,7 +117,8 @@ class GanStep:
         target = log_mel(slice_segments(batch.spec, draw.starts, self.frames), mel)
         divergence = kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.spec_mask)
         terms = {
-            "mel": mel_loss(target, log_mel_from_wave(fake.squeeze(1), mel)) * self.settings.mel_weight,
+            "mel": mel_loss(target, log_mel_from_wave(fake.squeeze(1), mel))
+            * self.settings.mel_weight,
             "kl": divergence / batch.frames_per_part * self.settings.kl_weight,
         }
         return terms, real, fake
@@ -172,7 +174,10 @@ class GanStep:
             with torch.no_grad():
                 _, real_maps = judge(real)
             scores, fake_maps = judge(fake)
-        return {"feature": feature_loss(real_maps, fake_maps), "adversarial": adversarial_loss(scores)}
+        return {
+            "feature": feature_loss(real_maps, fake_maps),
+            "adversarial": adversarial_loss(scores),
+        }
 
     def _synced(self, player: Player, last: bool) -> AbstractContextManager[None]:
         return nullcontext() if last else self.machinery.unsynced(player.network)
@@ -184,7 +189,9 @@ class GanStep:
             self.machinery.unscale(player.optimizer)
             norm = grad_norm(player.plain.parameters())
             if limit is not None:
-                torch._foreach_mul_(_gradients(player.plain.parameters()), (limit / (norm + 1e-6)).clamp(max=1.0))
+                torch._foreach_mul_(
+                    _gradients(player.plain.parameters()), (limit / (norm + 1e-6)).clamp(max=1.0)
+                )
             norms = {f"grad_norm/{name}": norm}
         player.optimizer.step()
         return norms

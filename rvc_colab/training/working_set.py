@@ -56,7 +56,7 @@ class WorkingSet:
     def write(self, kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
         """Write the arrays of one recording, whole or not at all."""
         with write_atomically(self.path(kind, key)) as temporary, temporary.open("wb") as handle:
-            np.savez(handle, **arrays)
+            np.savez(handle, **arrays)  # type: ignore[arg-type]
 
 
 def key_of(**facts: Any) -> str:
@@ -74,7 +74,9 @@ def file_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-def joined(parts: list[np.ndarray], width: tuple[int, ...] = (), dtype: Any = np.float32) -> np.ndarray:
+def joined(
+    parts: list[np.ndarray], width: tuple[int, ...] = (), dtype: Any = np.float32
+) -> np.ndarray:
     """Join arrays along time; none at all gives an empty one of that width."""
     return np.concatenate(parts) if parts else np.zeros((0, *width), dtype=dtype)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +41,18 @@ class StandInPitch:
         return np.full(len(wave) // 160, 200.0, dtype=np.float32)
 
 
-def tone(seconds: float, hz: float = 200.0, seed: int = 0) -> np.ndarray:
+def _tone(seconds: float, hz: float = 200.0, seed: int = 0) -> np.ndarray:
     """A harmonic tone with a little noise, as loud as speech."""
     time = np.arange(int(seconds * RATE)) / RATE
-    wave = sum(np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 6))
+    wave = np.sum([np.sin(2 * np.pi * hz * k * time) / k for k in range(1, 6)], axis=0)
     noise = np.random.default_rng(seed).standard_normal(len(time))
     return (0.2 * wave + 0.01 * noise).astype(np.float32)
+
+
+@pytest.fixture
+def tone() -> Callable[..., np.ndarray]:
+    """Make a harmonic tone: `tone(seconds, hz, seed)` at 16 kHz."""
+    return _tone
 
 
 @pytest.fixture
@@ -54,7 +61,8 @@ def tiny_config() -> TrainingConfig:
     return TrainingConfig(
         sample_rate=RATE, version="v1", encoder="tiny", pretrained="none", speakers=1,
         hidden_channels=8, filter_channels=8, encoder_layers=1, upsample_initial_channels=16,
-        gin_channels=4, discriminator_scale=0.01, segment_frames=16, batch_size=2, slice_seconds=1.0,
+        gin_channels=4, discriminator_scale=0.01, segment_frames=16, batch_size=2,
+        slice_seconds=1.0,
         mixed_precision="fp32", device="cpu", max_steps=4, validation_recordings=0,
     )  # fmt: skip
 
@@ -65,7 +73,9 @@ def recordings(tmp_path: Path) -> Path:
     folder = tmp_path / "recordings"
     folder.mkdir()
     for number in range(3):
-        soundfile.write(folder / f"{number}.wav", tone(1.5 + number / 4, 180 + 20 * number, number), RATE)
+        soundfile.write(
+            folder / f"{number}.wav", _tone(1.5 + number / 4, 180 + 20 * number, number), RATE
+        )
     return folder
 
 

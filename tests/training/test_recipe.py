@@ -29,8 +29,16 @@ def test_a_folder_becomes_a_voice_and_an_index(
 ) -> None:
     result = recipe.train("anna", recordings, tiny_config, workspace)
     voice = read_voice(result.voice)
-    assert (voice.config.sample_rate, voice.config.version, voice.config.has_f0) == (16000, "v1", True)
-    assert (voice.metadata.step, voice.metadata.encoder, voice.metadata.f0_method) == (4, "stand-in", "stand-in")
+    assert (voice.config.sample_rate, voice.config.version, voice.config.has_f0) == (
+        16000,
+        "v1",
+        True,
+    )
+    assert (voice.metadata.step, voice.metadata.encoder, voice.metadata.f0_method) == (
+        4,
+        "stand-in",
+        "stand-in",
+    )
     assert voice.metadata.dataset_fingerprint == result.report["dataset_fingerprint"]
     build_synthesizer(voice)
     assert result.index is not None and read_index(result.index).width == 256
@@ -74,7 +82,9 @@ def test_accumulated_parts_equal_one_batch(
     recipe.train("whole", recordings, whole, workspace)
     recipe.train("parts", recordings, parts, workspace)
     one, two = (
-        read_snapshot(workspace.run(name) / "snapshots" / "step-00000001").tensors["generator_optimizer"]
+        read_snapshot(workspace.run(name) / "snapshots" / "step-00000001").tensors[
+            "generator_optimizer"
+        ]
         for name in ("whole", "parts")
     )
     gradients = [name for name in one if name.endswith("exp_avg")]
@@ -113,14 +123,18 @@ def test_a_run_is_not_continued_with_other_sizes(
 ) -> None:
     recipe.train("anna", recordings, tiny_config, workspace)
     with pytest.raises(TrainingError, match="model"):
-        recipe.train("anna", recordings, settings(tiny_config, hidden_channels=16, max_steps=8), workspace)
+        recipe.train(
+            "anna", recordings, settings(tiny_config, hidden_channels=16, max_steps=8), workspace
+        )
 
 
 def test_restart_puts_the_old_run_aside(
     tiny_config: TrainingConfig, recordings: Path, workspace: Workspace
 ) -> None:
     recipe.train("anna", recordings, tiny_config, workspace)
-    recipe.train("anna", recordings, settings(tiny_config, hidden_channels=16, restart=True), workspace)
+    recipe.train(
+        "anna", recordings, settings(tiny_config, hidden_channels=16, restart=True), workspace
+    )
     folders = sorted(path.name for path in workspace.run("anna").iterdir() if path.is_dir())
     assert any(name.startswith("snapshots-before-") for name in folders)
     assert read_voice(workspace.weights / "anna.pth").config.hidden_channels == 16
@@ -134,16 +148,23 @@ def test_training_from_scratch_is_said(
 
 
 def test_without_a_pitch_there_is_a_voice_too(
-    tiny_config: TrainingConfig, recordings: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch,
+    tiny_config: TrainingConfig,
+    recordings: Path,
+    workspace: Workspace,
+    monkeypatch: pytest.MonkeyPatch,
     extractor: Extractor,
 ) -> None:
     deaf = Extractor.of(extractor.encoder, "v1", None)
     monkeypatch.setattr("rvc_colab.training.recipe.open_extractor", lambda config, space: deaf)
-    result = recipe.train("anna", recordings, settings(tiny_config, use_f0=False, max_steps=1), workspace)
+    result = recipe.train(
+        "anna", recordings, settings(tiny_config, use_f0=False, max_steps=1), workspace
+    )
     assert not read_voice(result.voice).config.has_f0
 
 
-def test_steps_out_of_order_say_what_comes_first(tiny_config: TrainingConfig, workspace: Workspace) -> None:
+def test_steps_out_of_order_say_what_comes_first(
+    tiny_config: TrainingConfig, workspace: Workspace
+) -> None:
     with pytest.raises(DatasetError) as refused:
         recipe.fit("nobody", tiny_config, workspace)
     assert "rvc-colab preprocess nobody" in refused.value.hint

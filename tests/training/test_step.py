@@ -33,15 +33,32 @@ class Recorded:
         with np.load(GOLDEN / f"{name}.npz") as file:
             self.data = {key: file[key] for key in file.files}
         with np.load(GOLDEN / "c_v2_f0_48k.npz") as file:
-            self.inputs = {key: file[key] for key in file.files if key.startswith(("in_", "config"))}
+            self.inputs = {
+                key: file[key] for key in file.files if key.startswith(("in_", "config"))
+            }
         config = json.loads(str(self.inputs["config_json"]))
         sizes = config["model"]
         self.config = SynthesizerConfig(
-            config["spec_channels"], config["segment_frames"], sizes["inter_channels"],
-            sizes["hidden_channels"], sizes["filter_channels"], sizes["n_heads"], sizes["n_layers"],
-            sizes["kernel_size"], 0, "1", (3, 7, 11), ((1, 3, 5),) * 3, tuple(sizes["upsample_rates"]),
-            sizes["upsample_initial_channel"], tuple(sizes["upsample_kernel_sizes"]),
-            sizes["spk_embed_dim"], sizes["gin_channels"], config["sr"], "v2", True,
+            config["spec_channels"],
+            config["segment_frames"],
+            sizes["inter_channels"],
+            sizes["hidden_channels"],
+            sizes["filter_channels"],
+            sizes["n_heads"],
+            sizes["n_layers"],
+            sizes["kernel_size"],
+            0,
+            "1",
+            (3, 7, 11),
+            ((1, 3, 5),) * 3,
+            tuple(sizes["upsample_rates"]),
+            sizes["upsample_initial_channel"],
+            tuple(sizes["upsample_kernel_sizes"]),
+            sizes["spk_embed_dim"],
+            sizes["gin_channels"],
+            config["sr"],
+            "v2",
+            True,
         )
         state = torch.load(GOLDEN / "c_v2_f0_48k_state.pth", weights_only=True)
         self.generator = Synthesizer(self.config)
@@ -51,10 +68,20 @@ class Recorded:
         self.steps = json.loads(str(self.data["steps_json"]))
 
     def batch(self) -> tuple[Batch, Draw]:
-        x = {key: torch.from_numpy(value) for key, value in self.inputs.items() if key != "config_json"}
+        x = {
+            key: torch.from_numpy(value)
+            for key, value in self.inputs.items()
+            if key != "config_json"
+        }
         batch = Batch(
-            x["in_phone"].float(), x["in_phone_lengths"], x["in_pitch"], x["in_pitchf"].float(),
-            x["in_spec"], x["in_spec_lengths"], x["in_wav"].float() / 32768, x["in_sid"],
+            x["in_phone"].float(),
+            x["in_phone_lengths"],
+            x["in_pitch"],
+            x["in_pitchf"].float(),
+            x["in_spec"],
+            x["in_spec_lengths"],
+            x["in_wav"].float() / 32768,
+            x["in_sid"],
             float(x["in_spec_lengths"].sum()),
         )
         samples = self.config.segment_samples
@@ -69,7 +96,9 @@ class Recorded:
             optimizer = torch.optim.AdamW(network.parameters(), 1e-4, (0.8, 0.99), 1e-9, fused=True)
             return Player(network, optimizer)
 
-        return GanStep(player(self.generator), player(self.discriminator), StepSettings(SPECTROGRAM))
+        return GanStep(
+            player(self.generator), player(self.discriminator), StepSettings(SPECTROGRAM)
+        )
 
 
 @pytest.fixture(params=["c_v2_f0_48k", "c_v2_f0_48k_noise"])
@@ -83,12 +112,20 @@ def test_losses_and_norms_of_three_steps_are_the_published_ones(name: str) -> No
     for expected in recorded.steps:
         got = {key: float(value) for key, value in game.step([part], measure=True).items()}
         for ours, theirs in [
-            ("discriminator", "loss_disc"), ("adversarial", "loss_gen"), ("feature", "loss_fm"),
-            ("mel", "loss_mel"), ("kl", "loss_kl"), ("total", "loss_gen_all"),
+            ("discriminator", "loss_disc"),
+            ("adversarial", "loss_gen"),
+            ("feature", "loss_fm"),
+            ("mel", "loss_mel"),
+            ("kl", "loss_kl"),
+            ("total", "loss_gen_all"),
         ]:
-            assert got[ours] == pytest.approx(expected[theirs], rel=LOSS_TOLERANCE, abs=LOSS_TOLERANCE), ours
+            assert got[ours] == pytest.approx(
+                expected[theirs], rel=LOSS_TOLERANCE, abs=LOSS_TOLERANCE
+            ), ours
         for ours, theirs in [("discriminator", "grad_norm_d"), ("generator", "grad_norm_g")]:
-            assert got[f"grad_norm/{ours}"] == pytest.approx(expected[theirs], rel=NORM_TOLERANCE[name])
+            assert got[f"grad_norm/{ours}"] == pytest.approx(
+                expected[theirs], rel=NORM_TOLERANCE[name]
+            )
 
 
 def test_single_gradients_are_the_published_ones(name: str) -> None:
@@ -155,7 +192,10 @@ def test_without_the_adversary_the_discriminator_rests() -> None:
     before = {key: value.clone() for key, value in recorded.discriminator.state_dict().items()}
     losses = recorded.game().step([recorded.batch()], adversarial=False)
     assert set(losses) == {"mel", "kl", "total"}
-    assert all(torch.equal(value, before[key]) for key, value in recorded.discriminator.state_dict().items())
+    assert all(
+        torch.equal(value, before[key])
+        for key, value in recorded.discriminator.state_dict().items()
+    )
 
 
 def test_clipping_holds_the_gradients_to_the_limit() -> None:
