@@ -169,6 +169,7 @@ def _add_machine(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--output", metavar="DIR", default="demo", help="folder for sound, picture and report"
     )
     add("doctor", "look at the machine, one line and one remedy each")
+    _add_page(add("ui", "open the web page; needs the extra `ui`"))
     bench = add("bench", "measure seconds per stage on full-size models with random weights")
     bench.add_argument("what", choices=["convert", "train"], metavar="convert|train")
     bench.add_argument(
@@ -177,6 +178,21 @@ def _add_machine(add: Callable[..., argparse.ArgumentParser]) -> None:
     bench.add_argument("--threads", type=int, default=2, help="CPU threads")
     bench.add_argument("--batch-size", type=int, default=1, help="slices per step (train)")
     bench.add_argument("--steps", type=int, default=3, help="counted repetitions")
+
+
+def _add_page(page: argparse.ArgumentParser) -> None:
+    page.add_argument("--port", type=int, metavar="N", help="a free one from 7860 on if not given")
+    page.add_argument(
+        "--listen",
+        metavar="ADDRESS",
+        nargs="?",
+        const="0.0.0.0",
+        help="let other machines in, with a password (RVC_UI_PASSWORD, else made up)",
+    )
+    page.add_argument(
+        "--public", action="store_true", help="ask for the password, as behind a tunnel of your own"
+    )
+    page.add_argument("--user", default="rvc", metavar="NAME", help="user name to ask for")
 
 
 if __name__ == "__main__":

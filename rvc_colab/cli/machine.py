@@ -1,8 +1,10 @@
-"""The commands about the machine: `doctor`, `fetch`, `bench`."""
+"""The commands about the machine: `doctor`, `fetch`, `bench`, `ui`."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 
 from rvc_colab.cli import drawing
 
@@ -60,4 +62,26 @@ def bench(arguments: argparse.Namespace) -> int:
     else:
         header, *rows = table_rows(report)
         drawing.say(drawing.table(header, rows))
+    return 0
+
+
+def ui(arguments: argparse.Namespace) -> int:
+    """Open the page and keep it open until Ctrl-C."""
+    from rvc_colab.ui import PageOptions, launch
+    from rvc_colab.workspace import Workspace
+
+    options = PageOptions(
+        host=arguments.listen or "127.0.0.1",
+        port=arguments.port,
+        public=arguments.public,
+        user=arguments.user,
+        password=os.environ.get("RVC_UI_PASSWORD", ""),
+    )
+    page = launch(Workspace.locate(arguments.workspace), options)
+    if arguments.json:
+        drawing.say_json({"url": page.url, "user": page.user, "password": page.password})
+    else:
+        drawing.say(page.in_words())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # trainings save before it ends
+    page.wait()
     return 0

@@ -1,0 +1,65 @@
+"""Voices as cards, and the lists to choose one from."""
+
+from __future__ import annotations
+
+import html
+
+from rvc_colab.errors import RVCError
+from rvc_colab.store.voices import VoiceCard, list_voices, show_voice
+from rvc_colab.ui.page import Page
+from rvc_colab.ui.texts import say
+
+
+def voice_choices(page: Page) -> list[str]:
+    """List the names of the usable voices."""
+    return [card.name for card in list_voices(page.workspace) if not card.problem]
+
+
+def cards(page: Page, search: str, language: str) -> str:
+    """Draw the cards of the voices whose name or description holds the searched words."""
+    words = search.casefold().split()
+    found = [
+        card
+        for card in list_voices(page.workspace)
+        if all(word in f"{card.name} {card.summary} {card.info}".casefold() for word in words)
+    ]
+    if not found:
+        return f'<p class="rvc-card">{html.escape(say("voices.none", language))}</p>'
+    return f'<div class="rvc-cards">{"".join(card_text(card, language) for card in found)}</div>'
+
+
+def card_of_name(page: Page, name: str | None, language: str) -> str:
+    """Draw the card of one voice; empty when there is none of that name."""
+    if not name:
+        return ""
+    try:
+        return card_text(show_voice(page.voice(name), page.workspace), language)
+    except RVCError as error:
+        return f'<div class="rvc-card rvc-problem">{html.escape(error.message)}</div>'
+
+
+def card_text(card: VoiceCard, language: str) -> str:
+    """Draw one card."""
+    name = html.escape(card.name)
+    if card.problem:
+        problem = f'<p class="rvc-problem">{html.escape(card.problem)}</p>'
+        return f'<div class="rvc-card"><strong>{name}</strong>{problem}</div>'
+    facts = [
+        card.version,
+        f"{card.sample_rate / 1000:g} kHz",
+        say("card.pitch" if card.has_f0 else "card.no_pitch", language),
+        say("card.encoder", language, name=card.encoder or "–"),
+        say("card.index" if card.index else "card.no_index", language),
+    ]
+    if card.epoch is not None:
+        facts.append(say("card.epoch", language, number=card.epoch))
+    facts.append(f"{card.size / 1e6:.1f} MB")
+    notes = "".join(f"<br><small>{html.escape(text)}</small>" for text in card.warnings)
+    text = html.escape(" · ".join(facts))
+    return f'<div class="rvc-card"><strong>{name}</strong><br>{text}{notes}</div>'
+
+
+def info_text(card: VoiceCard) -> str:
+    """Say everything that is known of a voice, one line each."""
+    known = {key: value for key, value in card.record().items() if value not in (None, "", [])}
+    return "\n".join(f"{key}: {value}" for key, value in known.items())

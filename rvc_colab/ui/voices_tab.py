@@ -1,0 +1,205 @@
+"""The tab of the voice library: cards, and all that can be done with a voice."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from rvc_colab.errors import VoiceError
+from rvc_colab.store.voices import remove_voice, rename_voice, restore_voice, show_voice
+from rvc_colab.ui.access import person_of
+from rvc_colab.ui.events import SWIFT, PageProgress, on
+from rvc_colab.ui.library import export_link, import_from, merge, rebuild_index, repair
+from rvc_colab.ui.page import Page
+from rvc_colab.ui.texts import Wording, language_of, say
+from rvc_colab.ui.voice_cards import cards, info_text, voice_choices
+
+BAR = gr.Progress()
+
+
+class VoicesTab:
+    """Build the tab and answer its buttons. `others` are further lists of voices on the page."""
+
+    def __init__(self, page: Page, words: Wording, others: Callable[[], list[Any]]) -> None:
+        self.page, self.words, self.others = page, words, others
+
+    def build(self) -> None:
+        """Lay out the controls."""
+        words = self.words
+        with gr.Row():
+            self.search = words(
+                gr.Textbox(elem_id="voices-search", max_lines=1), label="voices.search"
+            )
+            self.voice = words(
+                gr.Dropdown(voice_choices(self.page), value=None, elem_id="voices-voice"),
+                label="voices.voice",
+            )
+        self.shown = gr.HTML(elem_id="voices-cards")
+        self.said = gr.HTML(elem_id="voices-said")
+        self.removed = gr.State("")
+        with gr.Row():
+            with gr.Column(min_width=300):
+                self._build_import()
+                self._build_merge()
+            with gr.Column(min_width=300):
+                self._build_change()
+                self._build_repair()
+
+    def _build_import(self) -> None:
+        words = self.words
+        with words(gr.Accordion(open=True), label="voices.import"):
+            self.file = words(
+                gr.File(type="filepath", elem_id="voices-file"), label="voices.import_file"
+            )
+            self.source = words(
+                gr.Textbox(elem_id="voices-source", max_lines=1),
+                label="voices.import_source",
+                info="voices.import_help",
+            )
+            self.import_name = words(gr.Textbox(max_lines=1), label="voices.import_name")
+            self.import_button = words(
+                gr.Button(variant="primary", elem_id="voices-import"), value="voices.import_go"
+            )
+
+    def _build_change(self) -> None:
+        words = self.words
+        with words(gr.Accordion(open=True), label="voices.change"):
+            self.new_name = words(
+                gr.Textbox(max_lines=1, elem_id="voices-new-name"), label="voices.new_name"
+            )
+            with gr.Row():
+                self.rename_button = words(
+                    gr.Button(elem_id="voices-rename"), value="voices.rename"
+                )
+                self.export_button = words(
+                    gr.Button(elem_id="voices-export"), value="voices.export"
+                )
+            with gr.Row():
+                self.info_button = words(gr.Button(elem_id="voices-info"), value="voices.info")
+                self.delete_button = words(
+                    gr.Button(variant="stop", elem_id="voices-delete"), value="voices.delete"
+                )
+            self.undo_button = words(gr.Button(elem_id="voices-undo"), value="voices.undo")
+
+    def _build_merge(self) -> None:
+        words = self.words
+        with words(gr.Accordion(open=False), label="voices.merge"):
+            names = voice_choices(self.page)
+            self.first = words(gr.Dropdown(names, value=None), label="voices.first")
+            self.second = words(gr.Dropdown(names, value=None), label="voices.second")
+            self.share = words(gr.Slider(0, 1, 0.5, step=0.05), label="voices.share")
+            self.merged_name = words(gr.Textbox(max_lines=1), label="voices.new_name")
+            self.merge_button = words(gr.Button(), value="voices.merge_go")
+
+    def _build_repair(self) -> None:
+        words = self.words
+        with words(gr.Accordion(open=False), label="voices.repair"):
+            self.checkpoint = words(gr.File(type="filepath"), label="voices.checkpoint")
+            self.repaired_name = words(gr.Textbox(max_lines=1), label="voices.new_name")
+            self.repair_button = words(gr.Button(), value="voices.repair_go")
+            self.index_button = words(gr.Button(), value="voices.rebuild_index")
+
+    @property
+    def lists(self) -> list[Any]:
+        """The lists of voices on the whole page."""
+        return [self.voice, self.first, self.second, *self.others()]
+
+    def join(self) -> None:
+        """Join the buttons; called when every list of voices on the page is built."""
+        done = [self.shown, self.said, self.search, *self.lists]
+        on(self.search.change, self.show, self.search, self.shown, **SWIFT)
+        imported = [self.file, self.source, self.import_name]
+        on(self.import_button.click, self.bring, imported, done)
+        on(self.rename_button.click, self.rename, [self.voice, self.new_name], done)
+        on(self.delete_button.click, self.delete, self.voice, [self.removed, *done])
+        on(self.undo_button.click, self.undo, self.removed, done)
+        on(self.export_button.click, self.export, self.voice, self.said)
+        on(self.info_button.click, self.info, self.voice, self.said)
+        merged = [self.first, self.second, self.share, self.merged_name]
+        on(self.merge_button.click, self.merge, merged, done)
+        on(self.repair_button.click, self.repair, [self.checkpoint, self.repaired_name], done)
+        on(self.index_button.click, self.rebuild, self.voice, done)
+
+    def refresh(self, request: gr.Request) -> list[Any]:
+        """Bring the cards and every list of voices up to date."""
+        return [cards(self.page, "", language_of(request)), *self._list_updates()]
+
+    def _list_updates(self) -> list[Any]:
+        names = voice_choices(self.page)
+        return [gr.update(choices=names) for _ in self.lists]
+
+    def _done(
+        self, request: gr.Request, key: str, notes: tuple[str, ...] = (), **values: str
+    ) -> list[Any]:
+        language = language_of(request)
+        lines = [say(key, language, **values), *notes]
+        said = "<br>".join(html.escape(line) for line in lines)
+        shown = cards(self.page, "", language)
+        return [
+            shown,
+            f'<div class="rvc-card" role="status">{said}</div>',
+            "",
+            *self._list_updates(),
+        ]
+
+    def show(self, request: gr.Request, search: str) -> str:
+        """Show the cards that a search leaves."""
+        return cards(self.page, search, language_of(request))
+
+    def bring(
+        self, request: gr.Request, file: str | None, source: str, name: str, bar: gr.Progress = BAR
+    ) -> list[Any]:
+        """Import a voice from an upload or from an address."""
+        if file:
+            source = str(self.page.own(file, person_of(request.cookies)))
+        card, notes = import_from(self.page, source, bool(file), name, PageProgress(bar))
+        return self._done(request, "voices.imported", notes, name=card.name)
+
+    def rename(self, request: gr.Request, name: str, new_name: str) -> list[Any]:
+        """Give a voice another name."""
+        rename_voice(self.page.voice(name), new_name, self.page.workspace)
+        return self._done(request, "voices.renamed", name=new_name)
+
+    def delete(self, request: gr.Request, name: str) -> list[Any]:
+        """Move a voice to the trash; the undo button brings it back."""
+        remove_voice(self.page.voice(name), self.page.workspace)
+        return [name, *self._done(request, "voices.deleted", name=name)]
+
+    def undo(self, request: gr.Request, removed: str) -> list[Any]:
+        """Bring the voice back that was deleted last."""
+        if not removed:
+            raise VoiceError(say("voices.nothing_deleted", language_of(request)))
+        restore_voice(removed, self.page.workspace)
+        return self._done(request, "voices.restored", name=removed)
+
+    def export(self, request: gr.Request, name: str) -> str:
+        """Offer a voice with its index and card as one zip."""
+        folder = self.page.new_folder(person_of(request.cookies))
+        return export_link(self.page, self.page.voice(name), folder)
+
+    def info(self, request: gr.Request, name: str) -> str:
+        """Say everything that the voice's file says."""
+        card = show_voice(self.page.voice(name), self.page.workspace)
+        return f'<pre class="rvc-card">{html.escape(info_text(card))}</pre>'
+
+    def merge(
+        self, request: gr.Request, first: str, second: str, share: float, name: str
+    ) -> list[Any]:
+        """Blend two voices into a new one."""
+        notes = merge(self.page, (first, second), share, name)
+        return self._done(request, "voices.merged", notes, name=name)
+
+    def repair(self, request: gr.Request, checkpoint: str | None, name: str) -> list[Any]:
+        """Make a voice of a G_ checkpoint."""
+        path = self.page.own(checkpoint, person_of(request.cookies)) if checkpoint else Path()
+        notes = repair(self.page, path, name)
+        return self._done(request, "voices.imported", notes, name=name)
+
+    def rebuild(self, request: gr.Request, name: str) -> list[Any]:
+        """Build the index of a voice again from its training run."""
+        notes = rebuild_index(self.page, self.page.voice(name))
+        return self._done(request, "voices.index_built", notes, name=name)
