@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 10.0
 SAMPLE_SECONDS = 300.0
+AGREE_STEPS = 8
 BETAS, EPSILON = (0.8, 0.99), 1e-9  # published
 
 
@@ -129,8 +130,7 @@ class Fitting:
         ended = ""
         with StopRequests(progress, self.config.max_minutes) as stop:
             while not ended:
-                ended = "finished" if self.position.step >= self.total_steps else stop.reason
-                if ended:
+                if ended := self._reason_to_end(stop):
                     break
                 now = time.monotonic()
                 report = now - reported >= REPORT_SECONDS or self.position.step == first
@@ -152,6 +152,16 @@ class Fitting:
                 self._sample()
         rate = (self.position.step - first) / max(1e-9, self.position.seconds - before)
         return FitResult(self.position, ended, self._losses, rate, list(self.snapshots.warnings))
+
+    def _reason_to_end(self, stop: StopRequests) -> str:
+        if self.position.step >= self.total_steps:
+            return "finished"
+        if self.machine.processes == 1:
+            return stop.reason
+        # All processes must end at the same step; asking costs a wait for the device.
+        if self.position.step % AGREE_STEPS or not self.machine.any_process(bool(stop.reason)):
+            return ""
+        return stop.reason or "stopped by another process"
 
     def _advance(self, report: bool) -> None:
         position = self.position

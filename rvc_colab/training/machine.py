@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -44,6 +47,13 @@ class Machine:
     def scaler(self) -> Any:
         """Return the loss scaler of fp16, else None."""
         return self.accelerator.scaler
+
+    def any_process(self, flag: bool) -> bool:
+        """Tell whether the flag is set in any process; all processes must ask together."""
+        if self.processes == 1:
+            return flag
+        asked = torch.tensor(float(flag), device=self.device)
+        return bool(self.accelerator.reduce(asked, "sum").item())
 
     def machinery(self) -> Machinery:
         """Return how a step makes and applies gradients here."""
@@ -105,6 +115,23 @@ def open_machine(config: TrainingConfig) -> Machine:
     if plan.tf32 and accelerator.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     return Machine(accelerator, plan)
+
+
+@contextlib.contextmanager
+def main_process_first() -> Iterator[bool]:
+    """Let the main process run the block before the others; yields whether this is the main one.
+
+    The others then find its work done. With one process this does nothing.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield True
+        return
+    from accelerate import PartialState
+
+    # The others wait while hours of recordings are prepared.
+    state = PartialState(timeout=timedelta(hours=24))
+    with state.main_process_first():
+        yield bool(state.is_main_process)
 
 
 def _forget_last_run() -> None:

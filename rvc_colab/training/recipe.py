@@ -33,7 +33,7 @@ from rvc_colab.training.extract import (
 )
 from rvc_colab.training.fit import FitResult, Fitting
 from rvc_colab.training.journal import Journal
-from rvc_colab.training.machine import open_machine
+from rvc_colab.training.machine import main_process_first, open_machine
 from rvc_colab.training.networks import build_networks, synthesizer_config
 from rvc_colab.training.preprocess import (
     Dataset,
@@ -107,19 +107,26 @@ def train(
     ConfigError.
     """
     begun, progress = time.monotonic(), progress or SilentProgress()
-    dataset = preprocess(name, folder, config, workspace, progress)
-    hearing = extract(name, config, workspace, progress)
+    with main_process_first():
+        dataset = preprocess(name, folder, config, workspace, progress)
+        hearing = extract(name, config, workspace, progress)
     fitted = fit(name, config, workspace, progress)
-    made_index = index(name, config, workspace, progress) if config.build_index else None
-    voice = export(name, config, workspace, progress)
+    with main_process_first() as first:
+        if first:
+            made = [export(name, config, workspace, progress)]
+            made += [index(name, config, workspace, progress)] if config.build_index else []
+        else:
+            made = []
     warnings = [*dataset.warnings(), *hearing.notes, *fitted.warnings]
-    warnings += [*(made_index.warnings if made_index else []), *voice.warnings]
+    warnings += [warning for file in made for warning in file.warnings]
     report = _report(dataset, hearing, fitted) | {
         "seconds": time.monotonic() - begun,
         "warnings": warnings,
     }
-    _write_report(workspace.run(name) / "report.json", report)
-    return TrainingResult(voice.path, made_index.path if made_index else None, report, warnings)
+    if made:
+        _write_report(workspace.run(name) / "report.json", report)
+    index_path = made[1].path if len(made) > 1 else None
+    return TrainingResult(voice_path(name, workspace), index_path, report, warnings)
 
 
 def preprocess(
@@ -263,7 +270,7 @@ def export(
     progress.stage("Writing the voice", 1)
     hearing = read_hearing(hearing_path(name, workspace))
     dataset = read_dataset(dataset_path(name, workspace))
-    path = workspace.weights / f"{safe_name(name)}.pth"
+    path = voice_path(name, workspace)
     write_voice(
         path,
         snapshot.tensors["generator"],
@@ -272,6 +279,11 @@ def export(
     )
     progress.advance(1, path.name)
     return MadeFile(path, "voice", snapshots.warnings)
+
+
+def voice_path(name: str, workspace: Workspace) -> Path:
+    """Return where a run's voice lies."""
+    return workspace.weights / f"{safe_name(name)}.pth"
 
 
 def _metadata(

@@ -1,0 +1,269 @@
+"""Measure the training step on full-size models with random weights: published order against ours.
+
+All options begin from the same weights, batch and draws, take turns in one process, and are
+compared as ratios: a busy machine slows them alike. The published order is written out below as
+plainly as the programs of the world have it, on our networks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from rvc_colab.audio.spectral import log_mel, log_mel_from_wave, spectrogram_config
+from rvc_colab.config import TrainingConfig
+from rvc_colab.device import choose_device
+from rvc_colab.models.synthesizer import TrainingNoise, slice_segments
+from rvc_colab.profiling import process_bytes
+from rvc_colab.training.batches import Batch, Clip, ClipStore, Draw, draw_for
+from rvc_colab.training.fit import BETAS, EPSILON
+from rvc_colab.training.losses import (
+    adversarial_loss,
+    discriminator_loss,
+    feature_loss,
+    kl_loss,
+    mel_loss,
+)
+from rvc_colab.training.networks import Networks, build_networks, synthesizer_config
+from rvc_colab.training.step import GanStep, Losses, Machinery, Player, StepSettings
+
+SECONDS = 3.68  # of each clip: a published slice of 3.7 s in whole content frames
+Part = tuple[Batch, Draw]
+
+
+@dataclass
+class Option:
+    """One way to take the step, and what was measured of it."""
+
+    name: str
+    step: Callable[[Part], Losses]
+    networks: Networks
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    losses: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int = 0
+
+
+def published_step(networks: Networks) -> Callable[[Part], Losses]:
+    """Write out the published order: one optimizer loop per tensor, D called for real and
+    generated sound apart, unfrozen and with a graph of the real branch, mel of the whole before
+    slicing, and a norm per tensor with a wait for the device."""
+    generator, judge, mel = networks.generator, networks.discriminator, networks.spectrogram
+    players = [
+        torch.optim.AdamW(model.parameters(), 1e-4, BETAS, EPSILON, fused=False, foreach=False)
+        for model in (generator, judge)
+    ]
+    frames, hop = generator.config.segment_frames, generator.config.hop
+
+    def step(part: Part) -> Losses:
+        batch, draw = part
+        out = generator(batch, draw.starts, TrainingNoise(draw.posterior, draw.source))
+        target = slice_segments(log_mel(batch.spec, mel), draw.starts, frames)
+        real = slice_segments(batch.wave, draw.starts * hop, frames * hop)
+        scores_real, _ = judge(real)
+        scores_fake, _ = judge(out.wave.detach())
+        loss_d = discriminator_loss(scores_real, scores_fake)
+        players[1].zero_grad()
+        loss_d.backward()
+        _norm_by_norm(judge)
+        players[1].step()
+        _, maps_real = judge(real)
+        scores_fake, maps_fake = judge(out.wave)
+        divergence = kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.spec_mask)
+        terms = {
+            "mel": mel_loss(target, log_mel_from_wave(out.wave.squeeze(1), mel)) * 45,
+            "kl": divergence / batch.frames_per_part,
+            "feature": feature_loss([[m.detach() for m in maps] for maps in maps_real], maps_fake),
+            "adversarial": adversarial_loss(scores_fake),
+        }
+        players[0].zero_grad()
+        torch.stack(list(terms.values())).sum().backward()
+        _norm_by_norm(generator)
+        players[0].step()
+        return {"discriminator": loss_d.detach()} | {k: v.detach() for k, v in terms.items()}
+
+    return step
+
+
+def _norm_by_norm(model: torch.nn.Module) -> float:
+    return sum(float(p.grad.norm()) ** 2 for p in model.parameters() if p.grad is not None) ** 0.5
+
+
+def our_step(
+    networks: Networks, device: torch.device, half: torch.dtype | None
+) -> Callable[[Part], Losses]:
+    """Return the step as training takes it, in 32 or 16 bit."""
+
+    def autocast() -> AbstractContextManager[Any]:
+        return nullcontext() if half is None else torch.autocast(device.type, half)
+
+    def player(model: torch.nn.Module) -> Player:
+        return Player(
+            model, torch.optim.AdamW(model.parameters(), 1e-4, BETAS, EPSILON, fused=True)
+        )
+
+    networks.generator.dec.channels_last = True
+    settings = StepSettings(networks.spectrogram)
+    game = GanStep(
+        player(networks.generator), player(networks.discriminator), settings, Machinery(autocast)
+    )
+    return lambda part: game.step([part])
+
+
+def run_bench(
+    batch_size: int = 1, threads: int = 2, steps: int = 3, sample_rate: int = 40000
+) -> dict[str, Any]:
+    """Measure every option `steps` times after a first time that is not counted.
+
+    Returns plain values: per option the median wall and CPU seconds of a step, the ratio to the
+    published order (of CPU seconds on a CPU), the peak of the process's memory while it ran, and
+    the largest relative difference of a loss of the first step.
+    """
+    device = choose_device("auto").device
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        config = TrainingConfig(sample_rate=sample_rate)
+        part = _part(config, batch_size, device)
+        return _measured(_options(config, device), part, steps, device) | {
+            "model": f"v2 {sample_rate} Hz, full size, random weights",
+            "batch_size": batch_size,
+            "threads": threads,
+            "device": str(device),
+            "torch": torch.__version__,
+        }
+    finally:
+        torch.set_num_threads(before)
+
+
+def _options(
+    config: TrainingConfig, device: torch.device
+) -> list[tuple[str, Callable[[], Option]]]:
+    """Name the options; each builds its networks when its turn comes, from the same seed."""
+
+    def fresh() -> Networks:
+        networks = build_networks(config)
+        networks.generator.to(device)
+        networks.discriminator.to(device)
+        return networks
+
+    def published() -> Option:
+        networks = fresh()
+        return Option("published order, 32 bit", published_step(networks), networks)
+
+    def ours(name: str, half: torch.dtype | None) -> Callable[[], Option]:
+        def build() -> Option:
+            networks = fresh()
+            return Option(name, our_step(networks, device, half), networks)
+
+        return build
+
+    return [
+        ("published", published),
+        ("exact", ours("ours, 32 bit", None)),
+        ("16-bit", ours("ours, bf16", torch.bfloat16)),
+    ]
+
+
+def _part(config: TrainingConfig, batch_size: int, device: torch.device) -> Part:
+    """Make a batch of noise with the shapes of speech."""
+    networks_config = synthesizer_config(config)
+    random = np.random.default_rng(0)
+    hop = config.sample_rate // 100
+    frames = int(SECONDS * 100)
+    clips = [
+        Clip(
+            (0.1 * random.standard_normal(frames * hop)).astype(np.float32),
+            random.standard_normal((frames // 2, networks_config.content_channels)).astype(
+                np.float16
+            ),
+            np.full(frames, 200.0, dtype=np.float32),
+        )
+        for _ in range(batch_size)
+    ]
+    store = ClipStore(clips, spectrogram_config(config.sample_rate, str(config.version)), device)
+    batch = store.gather(range(batch_size), frames)
+    generator = torch.Generator(device).manual_seed(0)
+    return batch, draw_for(batch.spec_lengths, frames, networks_config, generator)
+
+
+def _measured(
+    options: list[tuple[str, Callable[[], Option]]], part: Part, steps: int, device: torch.device
+) -> dict[str, Any]:
+    made = [build() for _, build in options]
+    for option in made:
+        with _watched_memory(option):
+            option.losses = {name: float(value) for name, value in option.step(part).items()}
+    for _ in range(steps):
+        for option in made:
+            wall, cpu = time.perf_counter(), time.process_time()
+            last = option.step(part)
+            float(next(iter(last.values())))  # waits for the device
+            option.wall.append(time.perf_counter() - wall)
+            option.cpu.append(time.process_time() - cpu)
+    first = made[0]
+    return {"options": [_row(option, first, device) for option in made]}
+
+
+def _row(option: Option, first: Option, device: torch.device) -> dict[str, Any]:
+    counted = "cpu" if device.type == "cpu" else "wall"
+    ours, theirs = (statistics.median(getattr(each, counted)) for each in (option, first))
+    worst = max(
+        abs(option.losses[name] - value) / max(abs(value), 1e-6)
+        for name, value in first.losses.items()
+    )
+    return {
+        "name": option.name,
+        "wall_seconds": round(statistics.median(option.wall), 3),
+        "cpu_seconds": round(statistics.median(option.cpu), 3),
+        "times_as_fast": round(theirs / ours, 2),
+        "grown_gb": round(option.peak_bytes / 2**30, 2),
+        "largest_loss_difference": float(f"{worst:.2g}"),
+    }
+
+
+@contextlib.contextmanager
+def _watched_memory(option: Option) -> Iterator[None]:
+    """Note by how much the process's memory grew at most during the option's first step.
+
+    That is its activations, gradients and moments; its weights are there before.
+    """
+    begun, done = process_bytes(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            option.peak_bytes = max(option.peak_bytes, process_bytes() - begun)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def table_rows(report: dict[str, Any]) -> list[list[str]]:
+    """Lay the report out as rows of text, the header first."""
+    rows = [["step", "wall s", "CPU s", "times as fast", "memory +GB", "loss difference"]]
+    for option in report["options"]:
+        rows.append(
+            [
+                option["name"],
+                f"{option['wall_seconds']:.2f}",
+                f"{option['cpu_seconds']:.2f}",
+                f"{option['times_as_fast']:.2f}",
+                f"{option['grown_gb']:.2f}",
+                f"{option['largest_loss_difference']:.1e}",
+            ]
+        )
+    return rows
