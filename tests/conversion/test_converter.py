@@ -56,6 +56,25 @@ def test_a_voice_is_loaded_by_name_with_its_index(workspace: Workspace) -> None:
 
 
 @pytest.mark.usefixtures("stub_encoder")
+@pytest.mark.parametrize("kind", ["50 ms", "silent", "clipped", "8 kHz", "192 kHz", "6 channels"])
+def test_unusual_sound_simply_works(workspace: Workspace, kind: str) -> None:
+    converter = load_converter("tiny_v2_f0_32k", None, SWIFT, workspace)
+    rate = {"8 kHz": 8000, "192 kHz": 192000}.get(kind, 16000)
+    wave = speech_like(0.05 if kind == "50 ms" else 0.7, rate)
+    if kind == "silent":
+        wave = np.zeros_like(wave)
+    if kind == "clipped":
+        wave = np.clip(wave * 100, -1, 1)
+    if kind == "6 channels":
+        wave = np.stack([wave] * 6)
+    result = convert_waveform(wave, rate, converter, SWIFT)
+    assert len(result.wave) == round(wave.shape[-1] * 32000 / rate)
+    assert np.isfinite(result.wave).all()
+    assert np.abs(result.wave).max() <= 0.99 + 1e-6
+    assert (kind == "silent") == (not result.wave.any())
+
+
+@pytest.mark.usefixtures("stub_encoder")
 def test_a_voice_without_f0_needs_no_pitch(workspace: Workspace, golden: Path) -> None:
     path = golden / "inference" / "tiny_v1_nof0_40k.pth"
     converter = load_converter(path, "none", SWIFT, workspace)
