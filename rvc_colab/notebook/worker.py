@@ -1,0 +1,281 @@
+"""The process behind a background job: `python -m rvc_colab.notebook.worker FOLDER [RANK]`.
+
+It runs one verb, and tells where it stands in the folder's `state.json`. SIGTERM asks it to stop:
+the step is finished and saved first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections import deque
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rvc_colab.errors import Cancelled, RVCError, TrainingError
+from rvc_colab.notebook import jobs
+from rvc_colab.notebook.jobs import DONE, FAILED, LOG, RUNNING, STOPPED, JobState
+from rvc_colab.progress import SilentProgress
+
+WRITE_SECONDS = 0.5
+ETA_WINDOW_SECONDS = 60.0
+RANK_POLL_SECONDS = 0.5
+_log = logging.getLogger("rvc_colab.job")
+
+
+class FileProgress(SilentProgress):
+    """Draw progress into a job's state file."""
+
+    def __init__(self, folder: Path, state: JobState) -> None:
+        super().__init__()
+        self.folder, self.state = folder, state
+        self._written = 0.0
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def stage(self, name: str, total: int | None = None) -> None:
+        """Begin a stage, and say so in the log."""
+        _log.info("%s", name)
+        self._marks = deque([(time.monotonic(), 0)])
+        self.state = replace(self.state, stage=name, done=0, total=total, eta_seconds=None, note="")
+        self.write()
+
+    def advance(self, units: int = 1, note: str = "") -> None:
+        """Count units; the file is replaced twice a second at most."""
+        done = self.state.done + units
+        self.state = replace(self.state, done=done, note=note or self.state.note)
+        if time.monotonic() - self._written >= WRITE_SECONDS:
+            self.write()
+
+    def write(self, **changes: Any) -> None:
+        """Replace the state file."""
+        self._written = time.monotonic()
+        self.state = replace(
+            self.state, **{"updated": time.time(), "eta_seconds": self._eta(), **changes}
+        )
+        jobs.write_state(self.folder, self.state)
+
+    def _eta(self) -> float | None:
+        """Return the seconds left at the pace of the last minute."""
+        now, done, total = time.monotonic(), self.state.done, self.state.total
+        self._marks.append((now, done))
+        while len(self._marks) > 2 and now - self._marks[1][0] > ETA_WINDOW_SECONDS:
+            self._marks.popleft()
+        first, before = self._marks[0]
+        if not total or done <= before or done >= total:
+            return None
+        return round((now - first) / (done - before) * (total - done), 1)
+
+
+def main(words: list[str]) -> int:
+    """Run the job of a folder, or with a rank one process of its training step."""
+    folder = Path(words[0])
+    _redirect(folder / LOG)
+    request = jobs.read_json(folder / jobs.REQUEST)
+    if len(words) > 1:
+        return _fit_rank(folder, request, int(words[1]))
+    progress = FileProgress(folder, replace(jobs.read_state(folder), pid=os.getpid()))
+    signal.signal(signal.SIGTERM, lambda *_: progress.cancel())
+    progress.write(status=RUNNING)
+    try:
+        result = {"convert": _convert, "train": _train}[request["verb"]](request, progress)
+    except Cancelled:
+        progress.write(status=STOPPED)
+        return 0
+    except BaseException as error:
+        message, hint = _told(error, folder)
+        _log.error("%s %s", message, hint)
+        progress.write(status=FAILED, message=message, hint=hint)
+        return 2
+    ended = str(result.get("ended", ""))
+    status = STOPPED if "stopped" in ended or progress.cancelled else DONE
+    progress.write(status=status, result=result, message=_closing_words(ended))
+    return 0
+
+
+def _closing_words(ended: str) -> str:
+    if ended in {"", "finished"}:
+        return ""
+    return f"It ended because {ended}." if ended.startswith("the ") else ""
+
+
+def _told(error: BaseException, folder: Path) -> tuple[str, str]:
+    """Put any failure into two lines; the traceback of an unexpected one goes to the log."""
+    if isinstance(error, RVCError):
+        return error.message, error.hint
+    traceback.print_exc()
+    text = str(error).strip().splitlines()
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "The memory ran out.", "Choose a smaller batch size, or close other work."
+    told = f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    return f"The job failed unexpectedly ({told}).", f"The details are in {folder / LOG}."
+
+
+def _convert(request: dict[str, Any], progress: FileProgress) -> dict[str, Any]:
+    from rvc_colab import api
+
+    _bring_weights(request, progress)
+    result = api.convert(
+        **request["arguments"],
+        **request["settings"],
+        workspace=request["workspace"],
+        progress=progress,
+    )
+    failures = getattr(result, "failures", None)
+    if failures and not getattr(result, "converted", None):
+        first = failures[0]
+        raise RVCError(f"{first.source.name}: {first.message}", first.hint)
+    return {**result.record(), "words": result.in_words()}
+
+
+def _bring_weights(request: dict[str, Any], progress: FileProgress) -> None:
+    """Fetch what the conversion needs and the cache lacks: the voice's encoder, RMVPE if named."""
+    from rvc_colab.features.encoder_names import TINY, default_encoder, is_known_encoder
+    from rvc_colab.store.assets import fetch, is_present
+    from rvc_colab.store.voices import show_voice
+    from rvc_colab.workspace import Workspace
+
+    place, settings = Workspace.locate(request["workspace"]), request["settings"]
+    voice = show_voice(request["arguments"]["voice"], place)
+    needed = [settings.get("encoder") or default_encoder(voice.encoder)]
+    if voice.has_f0 and settings.get("f0_method") == "rmvpe":
+        needed.append("rmvpe")
+    for name in needed:
+        known = name == "rmvpe" or (is_known_encoder(name) and name != TINY)
+        if known and not is_present(name, place.cache):
+            fetch(name, place.cache, progress=progress)
+
+
+def _train(request: dict[str, Any], progress: FileProgress) -> dict[str, Any]:
+    from rvc_colab import api
+    from rvc_colab.workspace import Workspace
+
+    place = Workspace.locate(request["workspace"])
+    name = request["arguments"]["name"]
+    progress.write(history=str(place.run(name) / "history.jsonl"))
+    if int(request.get("processes", 1)) > 1:
+        return _train_on_many(request, progress)
+    result = api.train(
+        **request["arguments"], **request["settings"], workspace=place.root, progress=progress
+    )
+    return {
+        "voice": str(result.voice),
+        "index": str(result.index) if result.index else None,
+        "ended": result.report.get("ended", ""),
+        "warnings": list(result.warnings),
+        "report": result.report,
+    }
+
+
+# ------------------------------------------------------------------- training on several GPUs
+
+
+def _train_on_many(request: dict[str, Any], progress: FileProgress) -> dict[str, Any]:
+    """Prepare in this process, fit with one process per GPU, and finish here again."""
+    from rvc_colab import config, settings
+    from rvc_colab.training import recipe
+    from rvc_colab.workspace import Workspace
+
+    place = Workspace.locate(request["workspace"])
+    choices = settings.load(config.TrainingConfig, request["settings"])
+    name, source = request["arguments"]["name"], request["arguments"]["folder"]
+    dataset = recipe.preprocess(name, source, choices, place, progress)
+    hearing = recipe.extract(name, choices, place, progress)
+    ended = _fit_on_many(int(request["processes"]), progress)
+    index = recipe.index(name, choices, place, progress) if choices.build_index else None
+    voice = recipe.export(name, choices, place, progress)
+    warnings = [*dataset.warnings(), *hearing.notes, *(index.warnings if index else [])]
+    report = {"ended": ended, "warnings": warnings}
+    jobs.write_json(place.run(name) / "report.json", report)
+    return {"voice": str(voice.path), "index": str(index.path) if index else None, **report}
+
+
+def _fit_on_many(count: int, progress: FileProgress) -> str:
+    """Run `count` fitting processes. The first alone decides about stopping, so none waits in vain.
+
+    Returns why it ended. Raises TrainingError when one fails.
+    """
+    port = _free_port()
+    ranks = [_start_rank(progress.folder, rank, count, port) for rank in range(count)]
+    told = False
+    try:
+        while ranks[0].poll() is None:
+            if progress.cancelled and not told:
+                ranks[0].send_signal(signal.SIGTERM)
+                told = True
+            broken = [rank for rank in ranks[1:] if rank.poll() not in (None, 0)]
+            if broken and ranks[0].poll() is None:
+                raise TrainingError(
+                    "A process of the training on several GPUs ended early.",
+                    f"Look into {progress.folder / LOG}, or train on one GPU (gpus = 1).",
+                )
+            time.sleep(RANK_POLL_SECONDS)
+    finally:
+        for rank in ranks:
+            if rank.poll() is None:
+                rank.kill()
+            rank.wait()
+    ending = jobs.read_json(progress.folder / "fit.json")
+    if ranks[0].returncode or "ended" not in ending:
+        raise TrainingError(
+            str(ending.get("message", "The training on several GPUs failed.")),
+            str(ending.get("hint", f"Look into {progress.folder / LOG}.")),
+        )
+    return str(ending["ended"])
+
+
+def _start_rank(folder: Path, rank: int, count: int, port: int) -> subprocess.Popen[bytes]:
+    shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    own = {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
+    environ = {**os.environ, **{key: str(value) for key, value in {**shared, **own}.items()}}
+    command = [sys.executable, "-P", "-m", "rvc_colab.notebook.worker", str(folder), str(rank)]
+    return subprocess.Popen(command, env=environ)
+
+
+def _fit_rank(folder: Path, request: dict[str, Any], rank: int) -> int:
+    """Fit as one of several processes; only the first reports and obeys the clock."""
+    from rvc_colab import config, settings
+    from rvc_colab.training import recipe
+    from rvc_colab.workspace import Workspace
+
+    place, name = Workspace.locate(request["workspace"]), request["arguments"]["name"]
+    choices = settings.load(config.TrainingConfig, request["settings"])
+    if rank:
+        choices = choices.model_copy(update={"max_minutes": None})
+    progress = FileProgress(folder, jobs.read_state(folder)) if rank == 0 else SilentProgress()
+    ending: dict[str, str] = {}
+    try:
+        ending["ended"] = recipe.fit(name, choices, place, progress).ended
+    except BaseException as error:
+        ending["message"], ending["hint"] = _told(error, folder)
+    if rank == 0:
+        jobs.write_json(folder / "fit.json", ending)
+    return 0 if "ended" in ending else 2
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _redirect(log: Path) -> None:
+    """Send output and the package's log lines to a file, crashes of C code included."""
+    with log.open("ab") as handle:
+        os.dup2(handle.fileno(), 1)
+        os.dup2(handle.fileno(), 2)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("rvc_colab")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
