@@ -33,6 +33,7 @@ from rvc_colab.device import choose_device
 from rvc_colab.features.content import HubertEncoder
 from rvc_colab.features.retrieval import RetrievalIndex
 from rvc_colab.models.attention import WINDOW, Band, RelativeAttention
+from rvc_colab.models.flow import Coupling
 from rvc_colab.models.synthesizer import (
     InferOptions,
     Synthesizer,
@@ -135,6 +136,7 @@ def _run(seconds: float, steps: int, device_name: str) -> dict[str, Any]:
     clock = time.process_time if device.type == "cpu" else time.perf_counter
     half = torch.bfloat16 if device.type == "cpu" else choice.dtype
     networks = _networks(device)
+    assert isinstance(networks.voice, Synthesizer)
     state = {k: v.clone() for k, v in networks.voice.state_dict().items()}
     options = _options(state, device, half)
     networks.voice = next(o.model for o in options if o.name == OURS)
@@ -177,7 +179,7 @@ def _networks(device: torch.device) -> Networks:
     torch.manual_seed(SEED)
     voice = Synthesizer(SynthesizerConfig.standard(VOICE_RATE, "v2"), with_posterior=False)
     for step in voice.flow.flows:  # zero at the start of training
-        if hasattr(step, "post"):
+        if isinstance(step, Coupling):
             torch.nn.init.normal_(step.post.weight, std=0.02)
     hubert = HubertModel(HubertConfig()).eval().requires_grad_(False).to(device)
     rmvpe = RmvpeEstimator(E2E(E2EConfig()).state_dict(), device)

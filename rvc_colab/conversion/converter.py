@@ -73,6 +73,10 @@ def load_converter(
     file = read_voice(path)
     choice = choose_device(config.device, config.precision)
     warnings = list(file.warnings)
+    if file.metadata.f0_interpolated and not config.interpolate_f0:
+        warnings.append(
+            "The voice was trained with pitch drawn through unvoiced frames; --interpolate-f0 fits it."
+        )
     encoder_name = config.encoder or default_encoder(file.encoder)
     encoder = load_encoder(encoder_name, file, choice, workspace, warnings)
     f0 = _load_f0(config, choice, workspace, warnings) if file.config.has_f0 else None

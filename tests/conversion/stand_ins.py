@@ -1,4 +1,4 @@
-"""Stand-ins for the networks: what they do can be said in one line, so the journey can be tested."""
+"""Stand-ins for the networks, so simple that one knows what must come out."""
 
 from __future__ import annotations
 

@@ -15,7 +15,12 @@ from rvc_colab.conversion.converter import choose_index, load_converter, prepare
 from rvc_colab.conversion.run import convert_waveform
 from rvc_colab.device import DeviceChoice
 from rvc_colab.errors import AssetError, EncoderError, IndexFileError, VoiceError
-from rvc_colab.store.checkpoint import build_synthesizer, read_voice
+from rvc_colab.store.checkpoint import (
+    VoiceMetadata,
+    build_synthesizer,
+    read_voice,
+    write_voice,
+)
 from rvc_colab.workspace import Workspace
 
 SWIFT = ConversionConfig(f0_method="swift")
@@ -93,6 +98,17 @@ def test_an_index_of_another_width_is_refused(workspace: Workspace) -> None:
 def test_an_index_that_is_not_used_is_not_read(workspace: Workspace) -> None:
     config = ConversionConfig(index_rate=0, f0_method="swift")
     assert load_converter("tiny_v2_f0_32k", None, config, workspace).networks.index is None
+
+
+@pytest.mark.usefixtures("stub_encoder")
+def test_a_voice_trained_through_unvoiced_frames_says_so(workspace: Workspace) -> None:
+    voice = read_voice(workspace.weights / "tiny_v2_f0_32k.pth")
+    told = VoiceMetadata(encoder="contentvec", f0_interpolated=True)
+    path = write_voice(workspace.weights / "sung.pth", voice.weights, voice.config, told)
+    warnings = load_converter(path, "none", SWIFT, workspace).warnings
+    assert any("--interpolate-f0" in text for text in warnings)
+    config = ConversionConfig(f0_method="swift", interpolate_f0=True)
+    assert load_converter(path, "none", config, workspace).warnings == []
 
 
 def test_a_missing_encoder_says_how_to_get_it(workspace: Workspace) -> None:
