@@ -75,7 +75,8 @@ def load_converter(
     warnings = list(file.warnings)
     if file.metadata.f0_interpolated and not config.interpolate_f0:
         warnings.append(
-            "The voice was trained with pitch drawn through unvoiced frames; --interpolate-f0 fits it."
+            "The voice was trained with pitch drawn through unvoiced frames: --interpolate-f0 "
+            "fits it."
         )
     encoder_name = config.encoder or default_encoder(file.encoder)
     encoder = load_encoder(encoder_name, file, choice, workspace, warnings)
