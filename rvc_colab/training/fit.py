@@ -130,10 +130,11 @@ class Fitting:
         ended = ""
         with StopRequests(progress, self.config.max_minutes) as stop:
             while not ended:
-                if ended := self._reason_to_end(stop):
-                    break
                 now = time.monotonic()
-                report = now - reported >= REPORT_SECONDS or self.position.step == first
+                due = now - reported >= REPORT_SECONDS or self.position.step == first
+                ended, report = self._decide(stop, due)
+                if ended:
+                    break
                 with stage("step"):
                     self._advance(report)
                 progress.advance(1, self._in_words() if report else "")
@@ -153,15 +154,21 @@ class Fitting:
         rate = (self.position.step - first) / max(1e-9, self.position.seconds - before)
         return FitResult(self.position, ended, self._losses, rate, list(self.snapshots.warnings))
 
-    def _reason_to_end(self, stop: StopRequests) -> str:
-        if self.position.step >= self.total_steps:
-            return "finished"
+    def _decide(self, stop: StopRequests, report: bool) -> tuple[str, bool]:
+        """Say why to end (empty: go on), and whether to report the coming step.
+
+        All processes must do both at the same step. Asking costs a wait for the device, so several
+        of them ask every few steps only.
+        """
+        position = self.position
+        if position.step >= self.total_steps:
+            return "finished", False
         if self.machine.processes == 1:
-            return stop.reason
-        # All processes must end at the same step; asking costs a wait for the device.
-        if self.position.step % AGREE_STEPS or not self.machine.any_process(bool(stop.reason)):
-            return ""
-        return stop.reason or "stopped by another process"
+            return stop.reason, report
+        if position.step % AGREE_STEPS:
+            return "", False
+        ending, report = self.machine.any_process([bool(stop.reason), report])
+        return (stop.reason or "stopped by another process") if ending else "", report
 
     def _advance(self, report: bool) -> None:
         position = self.position
@@ -219,14 +226,16 @@ class Fitting:
         """Read the mean losses since the last report (waits for the device); write them down."""
         if not self._summed:
             return
-        values = torch.stack(list(self._sums.values())).div(self._summed).tolist()
+        values = self.machine.mean(
+            torch.stack(list(self._sums.values())).div(self._summed)
+        ).tolist()
         self._losses = dict(zip(self._sums, values))
         self._sums, self._summed = {}, 0
         self._check_finite()
         model = self.networks.generator
         if model.config.has_f0:  # the one scalar that can silence the pitch
             norms = norms | {"source/weight": float(model.dec.m_source.l_linear.weight.detach())}
-        if self.journal is not None:
+        if self.journal is not None and self.machine.is_main:
             rate = self.config.learning_rate * self.config.lr_decay**self.position.epoch
             facts = {"epoch": self.position.epoch, "learning_rate": rate}
             self.journal.numbers(self.position.step, self._losses | norms, **facts)

@@ -48,12 +48,16 @@ class Machine:
         """Return the loss scaler of fp16, else None."""
         return self.accelerator.scaler
 
-    def any_process(self, flag: bool) -> bool:
-        """Tell whether the flag is set in any process; all processes must ask together."""
+    def any_process(self, flags: list[bool]) -> list[bool]:
+        """Tell which flags are set in any process; all processes must ask together."""
         if self.processes == 1:
-            return flag
-        asked = torch.tensor(float(flag), device=self.device)
-        return bool(self.accelerator.reduce(asked, "sum").item())
+            return flags
+        asked = torch.tensor(flags, dtype=torch.float32, device=self.device)
+        return [bool(count) for count in self.accelerator.reduce(asked, "sum").tolist()]
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """Average values over the processes; all processes must ask together."""
+        return values if self.processes == 1 else self.accelerator.reduce(values, "mean")
 
     def machinery(self) -> Machinery:
         """Return how a step makes and applies gradients here."""
@@ -108,9 +112,7 @@ def open_machine(config: TrainingConfig) -> Machine:
         cpu=choice.device.type == "cpu",
         mixed_precision=_ACCELERATE_PRECISION[plan.precision],
         step_scheduler_with_optimizer=False,
-        kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
-        ],
+        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
     )
     if plan.tf32 and accelerator.device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -118,7 +120,7 @@ def open_machine(config: TrainingConfig) -> Machine:
 
 
 @contextlib.contextmanager
-def main_process_first() -> Iterator[bool]:
+def main_process_first(device: str = "auto") -> Iterator[bool]:
     """Let the main process run the block before the others; yields whether this is the main one.
 
     The others then find its work done. With one process this does nothing.
@@ -129,7 +131,8 @@ def main_process_first() -> Iterator[bool]:
     from accelerate import PartialState
 
     # The others wait while hours of recordings are prepared.
-    state = PartialState(timeout=timedelta(hours=24))
+    on_cpu = choose_device(device).device.type == "cpu"
+    state = PartialState(cpu=on_cpu, timeout=timedelta(hours=24))
     with state.main_process_first():
         yield bool(state.is_main_process)
 

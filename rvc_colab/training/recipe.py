@@ -107,11 +107,11 @@ def train(
     ConfigError.
     """
     begun, progress = time.monotonic(), progress or SilentProgress()
-    with main_process_first():
+    with main_process_first(config.device):
         dataset = preprocess(name, folder, config, workspace, progress)
         hearing = extract(name, config, workspace, progress)
     fitted = fit(name, config, workspace, progress)
-    with main_process_first() as first:
+    with main_process_first(config.device) as first:
         if first:
             made = [export(name, config, workspace, progress)]
             made += [index(name, config, workspace, progress)] if config.build_index else []
@@ -207,8 +207,9 @@ def fit(
             "Give longer recordings, or a smaller --segment-frames.",
         )
     snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
-    if config.restart:
-        _set_aside(snapshots.folder)
+    with main_process_first(config.device) as first:
+        if config.restart and first:
+            _set_aside(snapshots.folder)
     machine = open_machine(config)
     networks = build_networks(config)
     warnings = list(loaded.warnings)
