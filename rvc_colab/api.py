@@ -41,9 +41,11 @@ def convert(
 
     file, format = settings.pop("config", None), settings.pop("format", None)
     choices = load(config.ConversionConfig, settings, file)
-    converter = load_converter(voice, index, choices, Workspace.locate(workspace))
+    found = None if index is None else str(index)
+    converter = load_converter(voice, found, choices, Workspace.locate(workspace))
     shown = progress or SilentProgress()
-    if Path(source).is_dir():
+    source, target = Path(source), Path(target)
+    if source.is_dir():
         return convert_folder(source, target, converter, choices, shown, format or "wav")
     return convert_file(source, target, converter, choices, shown)
 
@@ -65,7 +67,7 @@ def train(
 
     choices = load(config.TrainingConfig, settings, settings.pop("config", None))
     place = Workspace.locate(workspace)
-    return recipe.train(name, folder, choices, place, progress or SilentProgress())
+    return recipe.train(name, Path(folder), choices, place, progress or SilentProgress())
 
 
 def voices(workspace: PathLike | None = None) -> list[VoiceCard]:

@@ -63,7 +63,7 @@ class Check:
 
 def examine(workspace: Workspace) -> list[Check]:
     """Run every check. Never raises for what it finds."""
-    checks = []
+    checks: list[Check] = []
     for examiner in (_python, _torch, _machine, _packages, _decoders, _weights, _disk):
         checks.extend(examiner(workspace))
     return checks

@@ -83,9 +83,9 @@ def build_parser() -> Parser:
     return parser
 
 
-def _common() -> argparse.ArgumentParser:
+def _common() -> Parser:
     # SUPPRESS: an option given before the command is not undone by the command's own default.
-    common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    common = Parser(add_help=False, argument_default=argparse.SUPPRESS)
     group = common.add_argument_group("everywhere")
     group.add_argument("--workspace", metavar="DIR", help="where weights/, indexes/ and logs/ live")
     group.add_argument("--config", metavar="FILE", help="settings from a YAML or JSON file")
@@ -128,7 +128,7 @@ def _add_train(add: Callable[..., argparse.ArgumentParser]) -> None:
         add_settings(parser, TrainingConfig)
 
 
-def _add_library(commands: Any, common: argparse.ArgumentParser) -> None:
+def _add_library(commands: Any, common: Parser) -> None:
     voices = commands.add_parser(
         "voices", help="list, show, import, export, remove voices", parents=[common]
     )

@@ -50,18 +50,19 @@ def fetch(arguments: argparse.Namespace) -> int:
 def bench(arguments: argparse.Namespace) -> int:
     """Measure conversion or training on full-size models with random weights."""
     if arguments.what == "convert":
-        from rvc_colab.conversion.bench import run_bench, table_rows
+        from rvc_colab.conversion import bench as conversion
 
-        report = run_bench(arguments.seconds, arguments.threads, arguments.steps)
+        report = conversion.run_bench(arguments.seconds, arguments.threads, arguments.steps)
+        rows = conversion.table_rows(report)
     else:
-        from rvc_colab.training.bench import run_bench, table_rows
+        from rvc_colab.training import bench as training
 
-        report = run_bench(arguments.batch_size, arguments.threads, arguments.steps)
+        report = training.run_bench(arguments.batch_size, arguments.threads, arguments.steps)
+        rows = training.table_rows(report)
     if arguments.json:
         drawing.say_json(report)
     else:
-        header, *rows = table_rows(report)
-        drawing.say(drawing.table(header, rows))
+        drawing.say(drawing.table(rows[0], rows[1:]))
     return 0
 
 

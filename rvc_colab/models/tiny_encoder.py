@@ -67,6 +67,9 @@ class FrontEnd(nn.Module):
     QUIETEST = 1e-3  # power of about −75 dB full scale: below it nothing is amplified
     FLOOR = 1e-6  # of the surrounding power, per band
 
+    window: Tensor
+    mel: Tensor
+
     def __init__(self, mels: int) -> None:
         super().__init__()
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
@@ -122,6 +125,8 @@ class TinyEncoder(nn.Module):
     put when pitch and formants are moved; the other half spells the phones' probabilities in
     orthogonal ± 1 codes. Both have about unit variance, so distances weigh them alike.
     """
+
+    codes: Tensor
 
     def __init__(self, config: TinyEncoderConfig | None = None) -> None:
         super().__init__()
