@@ -27,6 +27,8 @@ from rvc_colab.workspace import Workspace, write_atomically
 GRACE_SECONDS = 25.0
 POLL_SECONDS = 0.3
 KEEP_JOBS = 20
+KILLED = {-9, 137, 247}  # by signal 9: as Python, the shell and an exit code tell it
+WORKER = ("-m", "rvc_colab.notebook.worker")
 LAST_BYTES = 8192
 STATE, REQUEST, LOG, GUARD, STOP = "state.json", "request.json", "log.txt", "guard.json", "stop"
 STARTING, RUNNING, STOPPING = "starting", "running", "stopping"
@@ -122,7 +124,7 @@ class Job:
         title = _title(verb, arguments)
         write_state(folder, JobState(verb, title, begun=time.time(), updated=time.time()))
         child = Child(
-            [sys.executable, "-P", "-m", "rvc_colab.notebook.worker", str(folder)],
+            [sys.executable, "-P", *WORKER, str(folder)],
             environment(),
             GRACE_SECONDS,
         )
@@ -229,7 +231,7 @@ class Job:
             resume += ": it goes on from the last snapshot"
         if child is None:
             message = "The notebook's kernel ended, and the job with it."
-        elif child.code in {-9, 137}:
+        elif child.code in KILLED:
             message = "The system ended the job, most often because the memory ran out."
         else:
             last = self.log(1)

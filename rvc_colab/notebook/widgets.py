@@ -25,6 +25,8 @@ from rvc_colab.notebook.jobs import DONE, FAILED, LOST, STOPPED, Job, JobState, 
 
 REDRAW_SECONDS = 1.0
 TEXT_SECONDS = 10.0
+PLAIN_BYTES = 1_500_000  # larger sounds go to the browser as mp3
+PLAYED_SECONDS = 600.0
 CURVES = ("mel", "kl", "total")  # the first that the run's numbers have is drawn
 _COLOURS = {DONE: "#2e7d32", STOPPED: "#b26a00", FAILED: "#c62828", LOST: "#c62828"}
 _P = ParamSpec("_P")
@@ -133,7 +135,10 @@ class Panel:
 
     def attend(self) -> JobState:
         """Wait for the end in this cell; an interrupt leaves the job running."""
-        return self.job.wait(watch=self._redraw)
+        state = self.job.wait(watch=self._redraw)
+        if not self._widgets and (path := sound_of(state)):
+            play(path)
+        return state
 
     def _stop_clicked(self, button: object) -> None:
         self.job.stop()
@@ -151,7 +156,8 @@ class Panel:
             self._say(state)
 
     def _draw(self, state: JobState) -> None:
-        self._body.value = panel_html(self.job, state)
+        sound = sound_of(state)
+        self._body.value = panel_html(self.job, state) + (player_html(sound) if sound else "")
         self._stop.disabled = state.finished or state.status == "stopping"
         self._stop.layout.display = "none" if state.finished else ""
 
@@ -210,22 +216,34 @@ def curve_svg(rows: Sequence[dict[str, float]], width: int = 640, height: int = 
 # ---------------------------------------------------------------------------- sounds, pictures
 
 
-def play(path: Path, title: str = "") -> None:
+def play(path: Path) -> None:
     """Show a player for a sound file; a long one as mp3, at most its first ten minutes."""
-    title = title or path.name
     if not _kernel():
-        say(f"{title}: {path}")
+        say(f"{path.name}: {path}")
         return
-    data, kind, note = player_data(path)
+    _display_html(player_html(path))
+
+
+def player_html(path: Path) -> str:
+    """Return a player with the sound inside; the reason in words where it cannot be read."""
+    try:
+        data, kind, note = player_data(path)
+    except (OSError, RVCError) as error:
+        return f"<div>{html.escape(f'{path} cannot be played: {error}')}</div>"
     source = f"data:audio/{kind};base64,{b64encode(data).decode()}"
-    _display_html(
-        f"<div>{html.escape(title)}{html.escape(note)}</div>"
-        f'<audio controls preload="metadata" src="{source}"></audio>'
-    )
+    name = html.escape(path.name + note)
+    return f'<div>{name}</div><audio controls preload="metadata" src="{source}"></audio>'
 
 
-PLAIN_BYTES = 1_500_000
-PLAYED_SECONDS = 600.0
+def sound_of(state: JobState) -> Path | None:
+    """Return what there is to hear of a finished job: the conversion, or the run's last sample."""
+    if not state.finished:
+        return None
+    if target := state.result.get("target"):
+        return Path(target) if Path(target).is_file() else None
+    samples = Path(state.history).parent / "samples" if state.history else None
+    found = sorted(samples.glob("*.flac")) if samples and samples.is_dir() else []
+    return found[-1] if found else None
 
 
 def player_data(path: Path) -> tuple[bytes, str, str]:

@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: progress.cancel())
     progress.write(status=RUNNING)
     try:
-        result = {"convert": _convert, "train": _train}[request["verb"]](request, progress)
+        result = VERBS[request["verb"]](request, progress)
     except Cancelled:
         progress.write(status=STOPPED)
         return 0
@@ -172,6 +173,11 @@ def _train(request: dict[str, Any], progress: FileProgress) -> dict[str, Any]:
         "report": result.report,
     }
 
+
+VERBS: dict[str, Callable[[dict[str, Any], FileProgress], dict[str, Any]]] = {
+    "convert": _convert,
+    "train": _train,
+}
 
 # ------------------------------------------------------------------- training on several GPUs
 

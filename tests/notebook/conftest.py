@@ -13,6 +13,7 @@ from fakes.colab import FakeColab, Shell, install_colab, remove_colab
 from fakes.kaggle import FakeSecrets, install_kaggle_secrets
 from fakes.wheels import write_wheel
 
+from rvc_colab.notebook import jobs
 from rvc_colab.notebook.install import Runtime
 from rvc_colab.notebook.installer import find_uv
 
@@ -69,3 +70,14 @@ def site(tmp_path: Path) -> Runtime:
     )
     (packages,) = folder.glob("lib/python*/site-packages")
     return Runtime(folder / "bin" / "python", (str(packages),), tmp_path / "state")
+
+
+@pytest.fixture
+def light_jobs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Jobs with light verbs; what still runs at the end of the test is killed."""
+    monkeypatch.setattr(jobs, "WORKER", (str(Path(__file__).parent / "fakes/light_worker.py"),))
+    monkeypatch.setattr(jobs, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(jobs, "_children", {})
+    yield
+    for folder in list(jobs._children):
+        jobs.Job(folder).kill()
