@@ -19,6 +19,9 @@ from rvc_colab.config import CONTENT_RATE, FRAME_HOP, FRAMES_PER_SECOND
 
 GRID_FRAMES = 2  # one content frame
 FADE_FRAMES = 2  # to either side of a cut; equal gain, since both sides are the same sound
+# Networks meet lengths rounded up to whole seconds: oneDNN prepares and keeps kernels for every new
+# shape, so that memory grew over ever different lengths (1.25 GB at 1 minute, 1.47 GB at 20).
+SHAPE_FRAMES = 100
 # A cut is sought in the second half of the longest chunk, and leaves the last one a quarter.
 _EARLIEST_CUT, _LAST_CHUNK = 0.5, 0.25
 
@@ -81,6 +84,13 @@ class Chunk:
         head = FADE_FRAMES if self.index else 0
         tail = 0 if self.is_last else FADE_FRAMES
         return self.first - head - self.begin, self.last + tail - self.begin
+
+    def decoded(self, frames: int) -> tuple[int, int]:
+        """Frames to decode of a stretch of `frames`: those to keep, and more for a known shape."""
+        first, last = self.keep
+        if self.is_last:
+            return first, last
+        return first, min(first + rounded_up(last - first), frames)
 
 
 class _Window:
@@ -145,6 +155,8 @@ def plan_chunks(
         is_last = remaining <= longest
         last = timeline.frames if is_last else _cut(window, first, longest, remaining)
         begin, end = first - context, on_grid(last + GRID_FRAMES - 1) + context
+        if not is_last:
+            end = min(begin + rounded_up(end - begin), first + longest + context)
         stretch = window.mirrored(begin * FRAME_HOP, end * FRAME_HOP)
         yield Chunk(index, first, last, begin, stretch, is_last)
         window.drop(max(0, last - context) * FRAME_HOP)
@@ -154,6 +166,11 @@ def plan_chunks(
 def on_grid(frames: float) -> int:
     """Round frames down to the grid of cuts."""
     return int(frames) // GRID_FRAMES * GRID_FRAMES
+
+
+def rounded_up(frames: int) -> int:
+    """Round a length up to whole seconds."""
+    return -(-frames // SHAPE_FRAMES) * SHAPE_FRAMES
 
 
 def _cut(window: _Window, first: int, longest: int, remaining: int) -> int:

@@ -112,7 +112,8 @@ class Pipeline:
                 speaker,
                 self._options(chunk, frames, f0_hz),
             )
-            return wave.reshape(-1).float().cpu().numpy()
+            first, last = chunk.keep
+            return wave.reshape(-1)[: (last - first) * voice.hop].float().cpu().numpy()
 
     def _content(self, chunk: Chunk) -> torch.Tensor:
         wave = torch.from_numpy(chunk.stretch).to(self._networks.device)
@@ -167,7 +168,7 @@ class Pipeline:
         prior *= self._config.noise_scale / PRIOR_SCALE
         options: dict[str, Any] = {
             "prior_noise": torch.from_numpy(prior)[None].to(device),
-            "keep": chunk.keep,
+            "keep": chunk.decoded(frames),
         }
         if f0_hz is not None:
             source = self._noise.source(chunk.begin, frames, voice.hop)

@@ -67,6 +67,15 @@ def test_the_context_is_the_real_sound(wave: np.ndarray) -> None:
         np.testing.assert_array_equal(chunk.stretch, wave[start : start + len(chunk.stretch)])
 
 
+def test_the_networks_meet_few_different_lengths() -> None:
+    chunks = _plan(speech_like(300))
+    assert len({c.last - c.first for c in chunks}) > 5
+    inner = [c for c in chunks if not c.is_last]
+    assert len({len(c.stretch) for c in inner}) <= 4
+    assert len({c.decoded(10**6)[1] - c.decoded(10**6)[0] for c in inner}) <= 4
+    assert all(c.decoded(10**6)[1] >= c.keep[1] for c in chunks)
+
+
 def test_both_ends_of_the_file_are_mirrored(wave: np.ndarray) -> None:
     chunks = _plan(wave)
     np.testing.assert_array_equal(chunks[0].stretch[:16000], wave[16000:0:-1])
