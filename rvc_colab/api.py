@@ -34,17 +34,19 @@ def convert(
 
     `voice` is a name of the workspace, a path, or `demo`; `index` a path, `none`, or None for the
     one that belongs to the voice. `settings` are the fields of ConversionConfig
-    (`transpose=12, index_rate=0.5, …`), and `format` for the results of a folder. Raises RVCError.
+    (`transpose=12, index_rate=0.5, …`), and `format` for what is written into a folder. A file's
+    `target` may be a folder: the result keeps its name there. Raises RVCError.
     """
     from rvc_colab.conversion.converter import load_converter
+    from rvc_colab.conversion.folder import settle_paths
     from rvc_colab.conversion.run import convert_file, convert_folder
 
     file, format = settings.pop("config", None), settings.pop("format", None)
     choices = load(config.ConversionConfig, settings, file)
+    source, target = settle_paths(source, target, format)
     found = None if index is None else str(index)
     converter = load_converter(voice, found, choices, Workspace.locate(workspace))
     shown = progress or SilentProgress()
-    source, target = Path(source), Path(target)
     if source.is_dir():
         return convert_folder(source, target, converter, choices, shown, format or "wav")
     return convert_file(source, target, converter, choices, shown)

@@ -17,6 +17,7 @@ from pathlib import Path
 from rvc_colab.errors import ConfigError
 
 MAX_NAME_LENGTH = 120
+_STEM_KEPT = 40
 _RESERVED = {"con", "prn", "aux", "nul", "demo"} | {
     f"{p}{n}" for p in ("com", "lpt") for n in range(1, 10)
 }
@@ -109,8 +110,9 @@ def write_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    # The stem is cut: a name as long as the disk allows must stay possible with what is added.
     temporary = target.with_name(
-        f".{target.stem}.{os.getpid()}.{os.urandom(3).hex()}.partial{target.suffix}"
+        f".{target.stem[:_STEM_KEPT]}.{os.getpid()}.{os.urandom(3).hex()}.partial{target.suffix}"
     )
     try:
         yield temporary

@@ -69,3 +69,10 @@ def test_a_workspace_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file"):
         _ = Workspace(tmp_path / "file").weights
+
+
+def test_a_name_as_long_as_the_disk_takes_is_written(tmp_path: Path) -> None:
+    target = tmp_path / ("é" * 125 + ".wav")
+    with write_atomically(target) as temporary:
+        temporary.write_bytes(b"x")
+    assert target.read_bytes() == b"x"

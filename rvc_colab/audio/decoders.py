@@ -156,6 +156,8 @@ def _decode_with_ffmpeg(program: str, path: Path, target: Path, check: Callable[
     if process.returncode != 0:
         lines = words.decode(errors="replace").strip().splitlines()
         said = lines[-1] if lines else f"ffmpeg ended with code {process.returncode}"
+        if any("matches no streams" in line for line in lines):
+            said = "it holds no sound track"
         raise _undecodable(path, said.removeprefix(f"file:{path.absolute()}: "))
 
 

@@ -7,6 +7,7 @@ Write: wav, flac, mp3, ogg, under a temporary name until the file is whole.
 from __future__ import annotations
 
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -87,7 +88,7 @@ class AudioReader:
 
     def __init__(self, path: str | Path, mono: bool = True) -> None:
         self.path, self.mono = Path(path), mono
-        _check_file(self.path)
+        check_source(self.path)
         self._stack = ExitStack()
         try:
             self._file = self._stack.enter_context(self._open())
@@ -198,7 +199,8 @@ class AudioReader:
         self.close()
 
 
-def _check_file(path: Path) -> None:
+def check_source(path: Path) -> None:
+    """Refuse what cannot be a sound file before anything is decoded. Raises AudioError."""
     try:
         if path.is_dir():
             raise AudioError(f"{path} is a folder, not a sound file.", "Name a file inside it.")
@@ -245,8 +247,13 @@ def check_target(path: str | Path, subtype: str = "") -> tuple[str, str]:
             f"{path.name or path} names {found}, which cannot be written.",
             f"Name a file that ends in {', '.join('.' + known for known in _SUBTYPES)}.",
         )
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder.", "Name a file inside it.")
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise AudioError(f"{path} is a folder.", "Name a file inside it.")
+    except FileNotFoundError:
+        pass  # the usual case: it is made
+    except (OSError, ValueError) as error:  # a name too long, a null character, no right to look
+        raise _unwritable(path, error) from error
     known = _SUBTYPES[format_]
     chosen = subtype or next(iter(known))
     if chosen not in known:

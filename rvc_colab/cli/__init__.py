@@ -107,7 +107,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
         "--index", metavar="PATH|none", help="the index; found beside the voice when not given"
     )
     parser.add_argument(
-        "--format", metavar="EXT", help="format of a folder's results: wav, flac, mp3 or ogg"
+        "--format", metavar="EXT", help="format of results in a folder: wav, flac, mp3 or ogg"
     )
     add_settings(parser, ConversionConfig)
 

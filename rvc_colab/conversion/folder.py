@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
-from rvc_colab.audio.files import WRITABLE_FORMATS, check_target
+from rvc_colab.audio.files import WRITABLE_FORMATS, check_source, check_target
 from rvc_colab.errors import AudioError
 from rvc_colab.progress import Progress
 
@@ -14,6 +15,36 @@ SOUND_SUFFIXES = frozenset(
     + (".au", ".caf", ".m4a", ".m4b", ".aac", ".mp4", ".mov", ".webm", ".weba", ".wma", ".mka")
     + (".mkv", ".amr", ".ac3", ".3gp")
 )
+
+
+def settle_paths(
+    source: str | os.PathLike[str], target: str | os.PathLike[str], format: str | None = None
+) -> tuple[Path, Path]:
+    """Check source and target before the seconds that loading a voice takes; return both.
+
+    As with `cp`, the result of a file goes into `target` under the source's name when that is a
+    folder or ends in a slash; `format` (wav) is the results' then. Raises AudioError.
+    """
+    for text, what in ((source, "INPUT"), (target, "OUTPUT")):
+        if not os.fspath(text).strip():
+            raise AudioError(f"{what} is empty.", "Name a sound file, or a folder of them.")
+    inside = os.path.isdir(os.path.expanduser(target)) or os.fspath(target).endswith(("/", os.sep))
+    origin, goal = _expanded(source), _expanded(target)
+    if os.path.isdir(origin):
+        plan_folder(origin, goal, format or "wav")
+        return origin, goal
+    check_source(origin)
+    if inside:
+        goal /= f"{origin.stem}.{(format or 'wav').lower().removeprefix('.')}"
+    check_target(goal)
+    return origin, goal
+
+
+def _expanded(text: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~ of nobody: it is a name like any other
+        return Path(text)
 
 
 def plan_folder(source: Path, target: Path, format: str) -> tuple[list[tuple[Path, Path]], int]:

@@ -1,5 +1,7 @@
 import pickle
+import shutil
 import struct
+import subprocess
 import zipfile
 
 import numpy as np
@@ -265,3 +267,12 @@ def test_a_folder_that_cannot_be_made_is_an_audio_error(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(AudioError, match="cannot be written"):
         AudioWriter(tmp_path / "file" / "a.wav", RATE)
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="needs ffmpeg")
+def test_a_video_without_sound_says_so(tmp_path):
+    path = tmp_path / "mute.mkv"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "color=s=16x16:d=0.1", str(path)]
+    subprocess.run(command, check=True)
+    with pytest.raises(AudioError, match="holds no sound track"):
+        read(path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import soundfile
 from stand_ins import PLAIN, identity_converter, speech_like
 
-from rvc_colab.conversion.folder import plan_folder
+from rvc_colab.conversion.folder import plan_folder, settle_paths
 from rvc_colab.conversion.run import convert_folder
 from rvc_colab.errors import AudioError, Cancelled
 from rvc_colab.progress import SilentProgress
@@ -84,4 +85,36 @@ def test_folders_that_cannot_work_are_refused(tmp_path: Path, case: str) -> None
         format = "xyz"
     with pytest.raises(AudioError) as error:
         convert_folder(source, target, identity_converter(), PLAIN, None, format)
+    assert error.value.hint
+
+
+@pytest.mark.parametrize("target", ["there", "there/", "new/"])
+def test_a_file_goes_into_a_folder_under_its_own_name(tmp_path: Path, target: str) -> None:
+    source = tmp_path / "song.mp3"
+    source.write_bytes(b"ID3 anything")
+    (tmp_path / "there").mkdir()
+    goal = settle_paths(source, f"{tmp_path}/{target}", "flac")[1]
+    assert goal == tmp_path / target / "song.flac"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "words"),
+    [
+        ("", "out.wav", "INPUT is empty"),
+        ("a.wav", " ", "OUTPUT is empty"),
+        ("gone", "out", "gone does not exist"),
+        ("a.wav", "out.xyz", "'.xyz'"),
+        ("a.wav", "x" * 300 + ".wav", "cannot be written: File name too long"),
+        ("a.wav", "a\0b.wav", "cannot be written"),
+        ("a.wav", "a.wav/b.wav", "cannot be written: Not a directory"),
+        (".", "a.wav", "a.wav is a file"),
+    ],
+)
+def test_paths_that_cannot_work_are_refused_before_a_voice_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, target: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.wav").write_bytes(b"RIFF anything")
+    with pytest.raises(AudioError, match=re.escape(words)) as error:
+        settle_paths(source, target)
     assert error.value.hint
