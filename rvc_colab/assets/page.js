@@ -50,8 +50,8 @@
     document.cookie = `rvc_language=${code};path=/;max-age=31536000;samesite=lax`;
     document.documentElement.lang = code;
   };
-  window.addEventListener("load", () => {
+  window.rvcRestore = () => {
     const kept = localStorage.getItem("rvc_dark");
     if (kept !== null) dark(kept === "1");
-  });
+  };
 })();

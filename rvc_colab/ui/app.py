@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 TITLE = "RVC"
 SWITCH_LANGUAGE = "(code) => { window.rvcLanguage(code); return code; }"
 SWITCH_DARK = "() => { window.rvcDark(); }"
+RESTORE_DARK = "() => { window.rvcRestore(); }"
 KEEP_SECONDS = (3600, 24 * 3600)  # how often to look, and how long uploads stay
 
 
@@ -58,8 +59,13 @@ def build_blocks(page: Page, look: dict[str, Any]) -> gr.Blocks:
                 with words(gr.Tab(id=name, elem_id=f"tab-{name}"), label=f"{name}.tab"):
                     build_safely(name, tab, words)
         add_endpoints(page)
-        _join_head(words, language, dark, blocks)
-        _join_visit(tabs, blocks)
+        dark.click(None, js=SWITCH_DARK)
+        blocks.load(None, js=RESTORE_DARK)
+        switched = _join_language(words, language, blocks)
+        for arrived in (blocks.load, switched.then):
+            _join_arrival(tabs, arrived)
+        if hasattr(tabs["voices"], "index_button"):
+            tabs["voices"].join()
     return blocks
 
 
@@ -79,18 +85,17 @@ def make_tabs(page: Page, words: Wording) -> dict[str, Any]:
     }
 
 
-def _join_visit(tabs: dict[str, Any], blocks: gr.Blocks) -> None:
-    """Bring what changes (voices, a running training) up to date when somebody comes."""
+def _join_arrival(tabs: dict[str, Any], arrived: Any) -> None:
+    """Bring what changes up to date when somebody comes, or speaks another language."""
     train, voices, convert, machine = (tabs[n] for n in ("train", "voices", "convert", "machine"))
     if hasattr(convert, "result"):
-        on(blocks.load, convert.show_card, convert.voice, convert.card, **SWIFT)
+        on(arrived, convert.show_card, convert.voice, convert.card, **SWIFT)
     if hasattr(machine, "report"):
-        on(blocks.load, machine.look, None, machine.shown, **SWIFT)
-    if hasattr(train, "timer"):
-        on(blocks.load, train.greet, None, train.greeted, **SWIFT)
+        on(arrived, machine.look, None, machine.shown, **SWIFT)
     if hasattr(voices, "index_button"):
-        voices.join()
-        on(blocks.load, voices.refresh, None, [voices.shown, *voices.lists], **SWIFT)
+        on(arrived, voices.refresh, None, [voices.shown, *voices.lists], **SWIFT)
+    if hasattr(train, "timer"):
+        on(arrived, train.greet, None, train.greeted, **SWIFT)
 
 
 def build_safely(name: str, tab: Tab, words: Wording) -> None:
@@ -112,14 +117,14 @@ def build_safely(name: str, tab: Tab, words: Wording) -> None:
         gr.HTML(f'<div class="rvc-card"><strong>{title}</strong><pre>{why}</pre></div>')
 
 
-def _join_head(words: Wording, language: gr.Dropdown, dark: gr.Button, blocks: gr.Blocks) -> None:
-    def switch(code: str) -> list[Any]:
-        return words.updates(code)
+def _join_language(words: Wording, language: gr.Dropdown, blocks: gr.Blocks) -> Any:
+    """Let the page speak what the browser asks for, then what is chosen; return that event."""
 
     def greet(request: gr.Request) -> list[Any]:
         code = language_of(request)
         return [gr.update(value=code), *words.updates(code)]
 
-    on(language.input, switch, language, words.components, js=SWITCH_LANGUAGE, **SWIFT)
     on(blocks.load, greet, None, [language, *words.components], **SWIFT)
-    dark.click(None, js=SWITCH_DARK)
+    return on(
+        language.input, words.updates, language, words.components, js=SWITCH_LANGUAGE, **SWIFT
+    )

@@ -88,7 +88,7 @@ def convert_files(
 
     A single file that fails raises; of several, each failure stands in its outcome.
     """
-    files = [_checked(page, person, source) for source in sources]
+    files = [_checked(page, person, source) for source in sources if source]
     if not files:
         raise AudioError(
             "There is no sound to convert.", "Drop a file, record, or take an example."

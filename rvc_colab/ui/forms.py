@@ -110,7 +110,7 @@ def controls(model: type[Choices], group: str, words: Wording) -> dict[str, Any]
 
 def control(model: type[Choices], field: str, words: Wording) -> Any:
     """Build the control of one setting."""
-    component = _component(field, model.model_fields[field])
+    component = _component(field, model.model_fields[field], getattr(load(model), field))
     bound: dict[str, Any] = {"label": label_key(field)}
     bound["info"] = lambda language: help_in(model, field, language)
     if isinstance(component, gr.Textbox):
@@ -118,23 +118,23 @@ def control(model: type[Choices], field: str, words: Wording) -> Any:
     return words(component, **bound)
 
 
-def _component(field: str, info: FieldInfo) -> Any:
+def _component(field: str, info: FieldInfo, value: Any) -> Any:
     kind, limit, name = _plain(info), bounds(info), f"setting-{field.replace('_', '-')}"
     low, high = limit.get("ge", limit.get("gt")), limit.get("le", limit.get("lt"))
     if field in OFFERED:
         values = [value for value in OFFERED[field] if value != "" or info.default is None]
         choices = [(str(value) or "–", value) for value in values]
-        return gr.Dropdown(choices, value=info.default or values[0], elem_id=name)
+        return gr.Dropdown(choices, value=value if value in values else values[0], elem_id=name)
     if kind is bool:
-        return gr.Checkbox(info.default, elem_id=name)
+        return gr.Checkbox(value, elem_id=name)
     if isinstance(kind, type) and issubclass(kind, StrEnum):
-        return gr.Dropdown([str(value) for value in kind], value=str(info.default), elem_id=name)
+        return gr.Dropdown([str(value) for value in kind], value=str(value), elem_id=name)
     if kind in (int, float) and info.default is not None:
         if low is not None and high is not None and high <= 2048:
-            return gr.Slider(low, high, info.default, step=_step(kind, low, high), elem_id=name)
+            return gr.Slider(low, high, value, step=_step(kind, low, high), elem_id=name)
         precision = 0 if kind is int else None
-        return gr.Number(info.default, minimum=low, maximum=high, precision=precision, elem_id=name)
-    return gr.Textbox(info.default or "", elem_id=name, max_lines=1)
+        return gr.Number(value, minimum=low, maximum=high, precision=precision, elem_id=name)
+    return gr.Textbox("" if value is None else str(value), elem_id=name, max_lines=1)
 
 
 def _plain(info: FieldInfo) -> Any:

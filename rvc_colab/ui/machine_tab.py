@@ -48,16 +48,19 @@ class MachineTab:
                 self.empty_button = words(
                     gr.Button(elem_id="machine-empty"), value="machine.unload_all"
                 )
-            folded = gr.Accordion(open=False)
-            with gr.Column(min_width=300), words(folded, label="machine.settings"):
-                self.settings = controls(GpuConfig, "view", words)
-                self.apply_button = words(gr.Button(), value="machine.apply")
+            with gr.Column(min_width=300):
+                self._build_settings()
         self.doctor_button = words(gr.Button(elem_id="machine-doctor"), value="machine.doctor")
         self.report = words(
             gr.Textbox(lines=8, interactive=False, elem_id="machine-report", **copyable()),
             label="machine.report",
         )
         self._join()
+
+    def _build_settings(self) -> None:
+        with self.words(gr.Accordion(open=False), label="machine.settings"):
+            self.settings = controls(GpuConfig, "view", self.words)
+            self.apply_button = self.words(gr.Button(), value="machine.apply")
 
     def _join(self) -> None:
         on(self.look_button.click, self.look, None, self.shown, **SWIFT)

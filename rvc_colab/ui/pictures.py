@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 720, 96
 _COLUMNS = 480
 _PITCH_SECONDS = 60.0  # pitch is found for the beginning only: a picture, not a measurement
 _BLOCK_SECONDS = 10.0
+_MOST_POINTS = 2000
 
 
 @dataclass(frozen=True)
@@ -80,19 +81,18 @@ def _pitch_lines(look: Look) -> list[str]:
 
 
 def curve_picture(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
-    """Draw curves of (x, y), each on its own scale, with their names and last values."""
-    parts = []
-    for number, (name, points) in enumerate(curves.items()):
-        known = [(x, y) for x, y in points if math.isfinite(y)][-2000:]
+    """Draw curves of (x, y), each on its own scale, with their names and last values below."""
+    lines, names = [], []
+    for name, points in curves.items():
+        known = [(x, y) for x, y in points if math.isfinite(y)][-_MOST_POINTS:]
         if len(known) < 2:
             continue
+        colour = f"c{len(names) % 6}"
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in _fitted(known))
+        lines.append(f'<polyline class="curve {colour}" points="{line}"/>')
         words = f"{html.escape(name)} {known[-1][1]:.3g}"
-        row, column = divmod(number, 4)
-        place = f'x="{8 + 170 * column}" y="{12 + 12 * row}"'
-        parts.append(f'<polyline class="curve c{number % 6}" points="{line}"/>')
-        parts.append(f'<text class="curve-name c{number % 6}" {place}>{words}</text>')
-    return _svg(title, "".join(parts)) if parts else ""
+        names.append(f'<span class="rvc-curve-name {colour}">{words}</span>')
+    return _svg(title, "".join(lines)) + f"<div>{' '.join(names)}</div>" if lines else ""
 
 
 def _fitted(points: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
