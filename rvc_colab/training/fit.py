@@ -25,6 +25,7 @@ from rvc_colab.training.snapshots import Snapshots
 from rvc_colab.training.state import Position, RunState
 from rvc_colab.training.step import GanStep, StepSettings
 from rvc_colab.training.stopping import StopRequests
+from rvc_colab.training.writer import SnapshotWriter
 
 _log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ class Fitting:
         self._summed = 0
         self._losses: dict[str, float] = {}
         self._lost = 0
+        self.writer = SnapshotWriter(self.snapshots)
 
     @property
     def position(self) -> Position:
@@ -140,7 +142,8 @@ class Fitting:
                 progress.advance(1, self._in_words() if report else "")
                 if report:
                     reported = now
-                if now - saved >= self.config.save_minutes * 60:
+                pause = self.writer.interval(self.config.save_minutes * 60)
+                if now - saved >= pause and not self.writer.busy:
                     self._save(time.monotonic() - begun)
                     begun = saved = time.monotonic()
                     if saved - sampled >= SAMPLE_SECONDS:
@@ -148,11 +151,15 @@ class Fitting:
                         sampled = time.monotonic()
             seconds = time.monotonic() - begun
             self._report({})
+            self.writer.wait()
             if self.position.step > first or not self.snapshots.steps():
-                self._save(seconds)
+                self._save(seconds, last=True)
                 self._sample()
         rate = (self.position.step - first) / max(1e-9, self.position.seconds - before)
-        return FitResult(self.position, ended, self._losses, rate, list(self.snapshots.warnings))
+        return FitResult(self.position, ended, self._losses, rate, self._notes())
+
+    def _notes(self) -> list[str]:
+        return [*self.snapshots.warnings, *self.writer.warnings]
 
     def _decide(self, stop: StopRequests, report: bool) -> tuple[str, bool]:
         """Say why to end (empty: go on), and whether to report the coming step.
@@ -250,12 +257,14 @@ class Fitting:
                 "from the last snapshot.",
             )
 
-    def _save(self, seconds: float) -> None:
+    def _save(self, seconds: float, last: bool = False) -> None:
+        """Copy the state and write it beside the training; the last one is waited for."""
         self.position.seconds += seconds
         if not self.machine.is_main or self._lost:
             return
         with stage("snapshot"):
-            self.snapshots.write(self.state.snapshot(), self.position.best_step)
+            write = self.writer.finish if last else self.writer.begin
+            write(self.state.snapshot(), self.position.best_step)
 
     def _sample(self) -> None:
         if self.journal is None or not self.machine.is_main:

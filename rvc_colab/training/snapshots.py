@@ -60,6 +60,8 @@ class Snapshots:
 
         Raises SnapshotError when the disk refuses; what was there before stays.
         """
+        from safetensors import SafetensorError
+
         target = self.folder / f"{_PREFIX}{snapshot.step:08d}"
         unfinished = self.folder / f"{_UNFINISHED}{target.name}-{os.getpid()}"
         try:
@@ -68,16 +70,17 @@ class Snapshots:
             unfinished.mkdir()
             _fill(unfinished, snapshot)
             if target.exists():  # the same step again, for instance after a fall-back
-                shutil.rmtree(target)
+                self._remove(target)
             os.replace(unfinished, target)
             sync_folder(self.folder)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:  # safetensors says a full disk in its own way
             shutil.rmtree(unfinished, ignore_errors=True)
+            why = getattr(error, "strerror", None) or str(error)
             raise SnapshotError(
-                f"Snapshot {snapshot.step} could not be written: {error.strerror or error}.",
+                f"Snapshot {snapshot.step} could not be written: {why}.",
                 f"Make room on the disk of {self.folder}, then run the same command again.",
             ) from error
-        self._let_go(keep_also=best)
+        self._let_go(snapshot.step, keep_also=best)
         return target
 
     def steps(self) -> list[int]:
@@ -97,15 +100,16 @@ class Snapshots:
         Falls back to older ones with a warning. Raises SnapshotError when some are there and none
         is whole: a run is never started over unasked.
         """
-        steps = self.steps()
+        steps, damaged = self.steps(), 0
         for step in reversed(steps):
             try:
                 snapshot = read_snapshot(self.path(step))
             except SnapshotError as error:
+                damaged += 1
                 self.warnings.append(error.message)
                 _log.warning("%s", error.message)
                 continue
-            if self.warnings:
+            if damaged:
                 self.warnings.append(f"Going on from the older snapshot of step {step}.")
                 _log.warning("%s", self.warnings[-1])
             return snapshot
@@ -116,10 +120,19 @@ class Snapshots:
             )
         return None
 
-    def _let_go(self, keep_also: int | None) -> None:
-        for step in self.steps()[: -self.keep]:
+    def _let_go(self, newest: int, keep_also: int | None) -> None:
+        """Remove all but the `keep` newest; what lies after `newest` was damaged or given up."""
+        steps = self.steps()
+        past = [step for step in steps if step <= newest]
+        for step in [*past[: -self.keep], *steps[len(past) :]]:
             if step != keep_also:
-                shutil.rmtree(self.path(step), ignore_errors=True)
+                self._remove(self.path(step))
+
+    def _remove(self, path: Path) -> None:
+        """Remove a snapshot, so that at no moment half of it lies under its name."""
+        aside = self.folder / f"{_UNFINISHED}old-{path.name}-{os.getpid()}"
+        os.replace(path, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _clear_unfinished(self) -> None:
         for path in self.folder.glob(f"{_UNFINISHED}*"):

@@ -124,3 +124,26 @@ def test_the_manifest_names_every_file_with_its_hash(snapshots: Snapshots) -> No
     assert set(files) == {path.name for path in folder.iterdir()} - {"manifest.json"}
     assert all(len(facts["sha256"]) == 64 for facts in files.values())
     assert read_snapshot(folder).step == 1
+
+
+def test_a_disk_that_fills_up_under_the_tensors_is_said_too(
+    snapshots: Snapshots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import safetensors
+
+    def full(tensors: object, path: object) -> None:
+        raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(SnapshotError, match="No space left"):
+        snapshots.write(snapshot(1))
+    assert list(snapshots.folder.iterdir()) == []
+
+
+def test_a_damaged_newest_one_does_not_push_out_whole_ones(tmp_path: Path) -> None:
+    snapshots = Snapshots(tmp_path / "snapshots", keep=1)
+    (snapshots.write(snapshot(9)) / "manifest.json").write_text("")
+    snapshots.write(snapshot(5))
+    assert snapshots.steps() == [5]
+    read = snapshots.read_newest()
+    assert read is not None and read.step == 5 and snapshots.warnings == []
