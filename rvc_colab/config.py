@@ -210,6 +210,48 @@ class TrainingConfig(Choices):
     max_grad_norm: float | None = _setting(
         None, "Clip gradients to this norm.", gt=0, env=["URVC_MAX_GRAD_NORM"], group="advanced"
     )
+    activation_checkpointing: str = _setting(
+        "auto",
+        "What is computed again instead of kept: auto, off, all, or the bytes that may be kept.",
+        group="advanced",
+        pattern=r"^(auto|off|all|[0-9]{1,15})$",
+        env=["URVC_ACTIVATION_CHECKPOINTING"],
+        coerce_numbers_to_str=True,
+    )
+    buffer_size: int = _setting(
+        4,
+        "Batches prepared ahead in the background.",
+        ge=1,
+        le=1024,
+        group="advanced",
+        env=["URVC_BUFFER_SIZE"],
+    )
+    data_gpu: str | None = _setting(
+        None,
+        "GPU that prepares the batches while another one trains.",
+        group="advanced",
+        coerce_numbers_to_str=True,
+    )
+    model_gpu: str | None = _setting(
+        None,
+        "GPU that trains while another one prepares the batches.",
+        group="advanced",
+        coerce_numbers_to_str=True,
+    )
+    model_start_delay: float = _setting(
+        0.0,
+        "With two GPUs: training begins no earlier than this, and with a full buffer.",
+        "s",
+        ge=0,
+        le=3600,
+        group="advanced",
+    )
+    compile: bool = _setting(
+        False, "Compile the networks (torch.compile) where that works.", group="advanced"
+    )
+    cuda_graphs: bool = _setting(
+        False, "Replay the generator as CUDA graphs where that works.", group="advanced"
+    )
     device: str = _setting(
         "auto",
         "auto, cuda, rocm, mps or cpu.",

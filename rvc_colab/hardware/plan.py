@@ -329,6 +329,8 @@ def _seconds(value: str) -> float:
 
 def _flag(value: str) -> bool:
     text = value.lower()
-    if text not in _TRUE | _FALSE:
-        raise ValueError("choose on or off")
-    return text in _TRUE
+    if text.isdigit() and text not in _TRUE | _FALSE:
+        return True  # the bytes that may be kept: what does not fit in them is computed again
+    if text not in _TRUE | _FALSE | {"all"}:
+        raise ValueError("choose on, off, all or a number of bytes")
+    return text in _TRUE | {"all"}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -16,17 +17,22 @@ from rvc_colab.config import Precision, TrainingConfig
 from rvc_colab.device import choose_device
 from rvc_colab.hardware.machine import facts
 from rvc_colab.hardware.plan import TrainingPlan, plan_training
+from rvc_colab.training.devices import Devices, training_devices
 from rvc_colab.training.step import Machinery, Player
+
+_log = logging.getLogger(__name__)
 
 _ACCELERATE_PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
 
 @dataclass
 class Machine:
-    """Accelerate's object, and the plan with its reasons in words."""
+    """Accelerate's object, the plan with its reasons in words, and what was asked for in vain."""
 
     accelerator: Any
     plan: TrainingPlan
+    devices: Devices | None = None
+    notes: list[str] = field(default_factory=list)
 
     @property
     def device(self) -> torch.device:
@@ -94,29 +100,44 @@ def open_machine(config: TrainingConfig) -> Machine:
     """
     from accelerate import Accelerator, DistributedDataParallelKwargs
 
-    choice = choose_device(config.device)
-    known = facts(ask_torch=True)
-    if choice.device.type == "cpu":
+    devices = training_devices(config)
+    on_cpu = devices.model.type == "cpu"
+    plan, notes = _plan(config, on_cpu)
+    _forget_last_run()
+    with _named_device(devices.model):
+        accelerator = Accelerator(
+            cpu=on_cpu,
+            mixed_precision=_ACCELERATE_PRECISION[plan.precision],
+            step_scheduler_with_optimizer=False,
+            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
+        )
+    if plan.tf32 and accelerator.device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    notes = [*([devices.note] if devices.note else []), *notes]
+    return Machine(accelerator, plan, devices, notes)
+
+
+def _plan(config: TrainingConfig, on_cpu: bool) -> tuple[TrainingPlan, list[str]]:
+    """Plan with what the settings name; also say what cannot be had here."""
+    known, notes = facts(ask_torch=True), []
+    if on_cpu:
         known = dataclasses.replace(known, gpus=())
     asked = None if config.mixed_precision == Precision.AUTO else str(config.mixed_precision)
+    if asked == "fp16" and on_cpu:
+        asked = "fp32"
+        notes.append("fp16 is not trained in on a CPU: fp32 is used.")
+        _log.warning("%s", notes[-1])
     given = config.batch_size is not None or config.grad_accumulation > 1
+    recompute = config.activation_checkpointing
     plan = plan_training(
         known,
         config.sample_rate,
         config.batch_size,
         asked,
         config.grad_accumulation if given else None,
+        None if recompute == "auto" else recompute != "off",
     )
-    _forget_last_run()
-    accelerator = Accelerator(
-        cpu=choice.device.type == "cpu",
-        mixed_precision=_ACCELERATE_PRECISION[plan.precision],
-        step_scheduler_with_optimizer=False,
-        kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
-    )
-    if plan.tf32 and accelerator.device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    return Machine(accelerator, plan)
+    return plan, notes
 
 
 @contextlib.contextmanager
@@ -135,6 +156,20 @@ def main_process_first(device: str = "auto") -> Iterator[bool]:
     state = PartialState(cpu=on_cpu, timeout=timedelta(hours=24))
     with state.main_process_first():
         yield bool(state.is_main_process)
+
+
+@contextlib.contextmanager
+def _named_device(device: torch.device) -> Iterator[None]:
+    """Let Accelerate take this GPU; of several processes each takes its own."""
+    name = "ACCELERATE_TORCH_DEVICE"
+    if device.type != "cuda" or int(os.environ.get("WORLD_SIZE", "1")) > 1 or name in os.environ:
+        yield
+        return
+    os.environ[name] = str(device)
+    try:
+        yield
+    finally:
+        del os.environ[name]
 
 
 def _forget_last_run() -> None:
