@@ -173,6 +173,20 @@ class TrainingConfig(Choices):
         le=1000,
         group="advanced",
     )
+    validation_minutes: float = _setting(
+        1.0,
+        "Least time between two measurements at the ends of epochs; 0 measures at each.",
+        "min",
+        ge=0,
+        le=1440,
+        group="advanced",
+    )
+    early_stop: bool = _setting(
+        False, "End the run when held-out recordings have sounded worse for long."
+    )
+    strict: bool = _setting(
+        False, "Refuse recordings with faults instead of training on them with a warning."
+    )
     segment_frames: int | None = _setting(
         None,
         "Frames decoded per slice and step; as published when not given.",

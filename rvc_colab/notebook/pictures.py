@@ -64,7 +64,8 @@ def show_losses(workspace: Workspace, name: str) -> None:
     if not path.is_file():
         raise NotebookError(f"The run {name} has no history yet.", "Train it first.")
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    names = [n for n in ("mel", "kl", "feature", "adversarial", "discriminator") if n in rows[-1]]
+    known = ("mel", "kl", "feature", "adversarial", "discriminator")
+    names = [n for n in known if any(n in row for row in rows)]
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     for axis, loss in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
         points = [(row["step"], row[loss]) for row in rows if loss in row]

@@ -25,6 +25,7 @@ from rvc_colab.training.snapshots import Snapshots
 from rvc_colab.training.state import Position, RunState
 from rvc_colab.training.step import GanStep, StepSettings
 from rvc_colab.training.stopping import StopRequests
+from rvc_colab.training.validation import Validator, in_words, measure_now, next_after, overtrained
 from rvc_colab.training.writer import SnapshotWriter
 
 _log = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ class FitResult:
     losses: dict[str, float] = field(default_factory=dict)
     steps_per_second: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    resumed_from: int | None = None  # the step of the snapshot it went on from
+    pretrained: list[str] = field(default_factory=list)  # what was taken from published weights
 
     def record(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -52,6 +55,8 @@ class FitResult:
     def in_words(self) -> str:
         """Say how far the run came."""
         first = f"{self.position.step} steps, {self.position.epoch} epochs, {self.ended}."
+        if self.resumed_from is not None:
+            first += f" It went on from the snapshot of step {self.resumed_from}."
         return "\n".join([first, *(f"Note: {line}" for line in self.warnings)])
 
 
@@ -67,6 +72,7 @@ class Fitting:
     snapshots: Snapshots
     journal: Journal | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    validator: Validator | None = None
 
     def __post_init__(self) -> None:
         config, machine = self.config, self.machine
@@ -101,6 +107,8 @@ class Fitting:
         self._losses: dict[str, float] = {}
         self._lost = 0
         self.writer = SnapshotWriter(self.snapshots)
+        self.resumed_from: int | None = None
+        self._measure_after = 0.0
 
     @property
     def position(self) -> Position:
@@ -119,6 +127,7 @@ class Fitting:
         if snapshot is None:
             return False
         self.state.restore(snapshot)
+        self.resumed_from = snapshot.step
         position = self.position
         if position.batch >= self.plan.steps_per_epoch:  # the batches are larger than they were
             position.epoch, position.batch = position.epoch + 1, 0
@@ -143,7 +152,8 @@ class Fitting:
                 if report:
                     reported = now
                 pause = self.writer.interval(self.config.save_minutes * 60)
-                if now - saved >= pause and not self.writer.busy:
+                best = self.position.batch == 0 and self._measure()
+                if best or (now - saved >= pause and not self.writer.busy):
                     self._save(time.monotonic() - begun)
                     begun = saved = time.monotonic()
                     if saved - sampled >= SAMPLE_SECONDS:
@@ -152,14 +162,36 @@ class Fitting:
             seconds = time.monotonic() - begun
             self._report({})
             self.writer.wait()
+            if ended == "finished" and self.position.step > first:
+                self._measure(last=True)
             if self.position.step > first or not self.snapshots.steps():
                 self._save(seconds, last=True)
                 self._sample()
         rate = (self.position.step - first) / max(1e-9, self.position.seconds - before)
-        return FitResult(self.position, ended, self._losses, rate, self._notes())
+        notes = [*self.snapshots.warnings, *self.writer.warnings, *in_words(self.position)]
+        if self.validator is not None:
+            notes += self.validator.warnings
+        return FitResult(self.position, ended, self._losses, rate, notes, self.resumed_from)
 
-    def _notes(self) -> list[str]:
-        return [*self.snapshots.warnings, *self.writer.warnings]
+    def _measure(self, last: bool = False) -> bool:
+        """Measure on the held-out recordings when it is time; True when it is the best so far."""
+        position, begun = self.position, time.monotonic()
+        if self.validator is None or not self.machine.is_main:
+            return False
+        if position.measured_step == position.step or (begun < self._measure_after and not last):
+            return False
+        with stage("validation"):
+            numbers, best = measure_now(self.validator, self.networks.generator, position)
+        if self.journal is not None:
+            self.journal.numbers(position.step, numbers, epoch=position.epoch)
+        now = time.monotonic()
+        self._measure_after = now + next_after(now - begun, self.config.validation_minutes)
+        return best
+
+    def _why_end(self, stop: StopRequests) -> str:
+        if stop.reason or not (self.config.early_stop and overtrained(self.position)):
+            return stop.reason
+        return f"overtraining was found: the best was step {self.position.best_step}"
 
     def _decide(self, stop: StopRequests, report: bool) -> tuple[str, bool]:
         """Say why to end (empty: go on), and whether to report the coming step.
@@ -170,12 +202,13 @@ class Fitting:
         position = self.position
         if position.step >= self.total_steps:
             return "finished", False
+        reason = self._why_end(stop)
         if self.machine.processes == 1:
-            return stop.reason, report
+            return reason, report
         if position.step % AGREE_STEPS:
             return "", False
-        ending, report = self.machine.any_process([bool(stop.reason), report])
-        return (stop.reason or "stopped by another process") if ending else "", report
+        ending, report = self.machine.any_process([bool(reason), report])
+        return (reason or "stopped by another process") if ending else "", report
 
     def _advance(self, report: bool) -> None:
         position = self.position

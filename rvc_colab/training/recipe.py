@@ -44,6 +44,7 @@ from rvc_colab.training.preprocess import (
 )
 from rvc_colab.training.pretrained import start_from
 from rvc_colab.training.snapshots import Snapshot, Snapshots
+from rvc_colab.training.validation import Validator, split_recordings
 from rvc_colab.training.working_set import WorkingSet, split
 from rvc_colab.workspace import Workspace, safe_name, write_atomically
 
@@ -198,9 +199,9 @@ def fit(
     dataset = _matching_dataset(name, config, workspace)
     hearing = read_hearing(hearing_path(name, workspace))
     size = synthesizer_config(config)
-    loaded = load_clips(
-        _split(dataset, config)[0], hearing, WorkingSet.of(workspace), config, size.segment_frames
-    )
+    working_set = WorkingSet.of(workspace)
+    trained, apart = split_recordings(dataset, config)
+    loaded = load_clips(trained, hearing, working_set, config, size.segment_frames)
     if not loaded.clips:
         raise DatasetError(
             f"No piece is as long as a training slice of {size.segment_frames / 100:.2f} s.",
@@ -212,12 +213,19 @@ def fit(
             _set_aside(snapshots.folder)
     machine = open_machine(config)
     networks = build_networks(config)
-    warnings = list(loaded.warnings)
+    warnings, taken = list(loaded.warnings), []
     if not snapshots.steps():
-        warnings += start_from(networks, config, workspace.cache)[1]
+        taken, more = start_from(networks, config, workspace.cache)
+        warnings += more
     clips = ClipStore(loaded.clips, networks.spectrogram, machine.device)
-    facts = _facts(config, hearing)
-    fitting = Fitting(config, machine, networks, clips, snapshots, facts=facts)
+    fitting = Fitting(config, machine, networks, clips, snapshots, facts=_facts(config, hearing))
+    measured = load_clips(apart, hearing, working_set, config, size.segment_frames).clips
+    if measured and machine.is_main:
+        fitting.validator = Validator(
+            ClipStore(measured, networks.spectrogram, machine.device),
+            config.seed,
+            lambda: open_f0(config, workspace, machine.device),
+        )
     fitting.resume()
     if machine.is_main:
         live = workspace.cache / "tensorboard" / safe_name(name)
@@ -227,7 +235,7 @@ def fit(
     finally:
         if fitting.journal is not None:
             fitting.journal.close()
-    result.warnings = warnings + result.warnings
+    result.warnings, result.pretrained = warnings + result.warnings, taken
     return result
 
 
@@ -316,21 +324,6 @@ def _matching_dataset(name: str, config: TrainingConfig, workspace: Workspace) -
             f"Run: rvc-colab preprocess {name} FOLDER with the same settings",
         )
     return dataset
-
-
-def _split(dataset: Dataset, config: TrainingConfig) -> tuple[list[Any], list[Any]]:
-    """Divide the recordings into those trained on and those kept apart to measure with.
-
-    Chosen by the hash of their sound: adding recordings moves none from one side to the other.
-    """
-    usable = sorted(
-        (r for r in dataset.recordings if r.pieces), key=lambda recording: recording.sha256
-    )
-    count = config.validation_recordings
-    if count is None:
-        count = min(8, len(usable) // 20)
-    count = min(count, len(usable) - 1)
-    return usable[count:], usable[:count]
 
 
 def _facts(config: TrainingConfig, hearing: Hearing) -> dict[str, Any]:

@@ -23,7 +23,11 @@ class Position:
     batch: int = 0
     seconds: float = 0.0  # of training, over all sittings
     best_step: int | None = None
-    best_score: float | None = None
+    best_score: float | None = None  # smoothed, of the held-out recordings; lower is better
+    best_epoch: int | None = None
+    smoothed_score: float | None = None
+    worse: int = 0  # measurements since the best one
+    measured_step: int | None = None
 
 
 @dataclass

@@ -179,12 +179,3 @@ def test_other_settings_than_those_prepared_for_are_refused(
     recipe.preprocess("anna", recordings, tiny_config, workspace)
     with pytest.raises(DatasetError, match="1 s"):
         recipe.extract("anna", settings(tiny_config, slice_seconds=2.0), workspace)
-
-
-def test_recordings_kept_apart_are_not_trained_on(
-    tiny_config: TrainingConfig, recordings: Path, workspace: Workspace
-) -> None:
-    dataset = recipe.preprocess("anna", recordings, tiny_config, workspace)
-    trained, kept = recipe._split(dataset, settings(tiny_config, validation_recordings=1))
-    assert len(trained) == 2 and len(kept) == 1
-    assert not {item.path for item in trained} & {item.path for item in kept}
