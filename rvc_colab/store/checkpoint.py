@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -28,11 +29,13 @@ from rvc_colab.store.voice import VOCODER, Voice, VoiceMetadata, hash_weights, m
 from rvc_colab.workspace import write_atomically
 
 __all__ = [
+    "OF_CHECKPOINT",
     "TrainingCheckpoint",
     "Voice",
     "VoiceMetadata",
     "build_synthesizer",
     "describe_voice",
+    "is_generator_checkpoint",
     "load_tensors",
     "merge_voices",
     "read_training_checkpoint",
@@ -45,6 +48,8 @@ __all__ = [
 
 PathLike = str | os.PathLike[str]
 
+OF_CHECKPOINT = "generator checkpoint"  # the dialect of a voice that was made of a G_ file
+
 
 def load_tensors(path: PathLike, error: type[RVCError] = VoiceError) -> Any:
     """Load a torch file on the CPU: tensors and plain values only, nothing is executed.
@@ -55,9 +60,11 @@ def load_tensors(path: PathLike, error: type[RVCError] = VoiceError) -> Any:
     target = Path(path)
     head = _head(target, error)
     try:
-        return torch.load(
-            target, map_location="cpu", weights_only=True, mmap=head.startswith(b"PK\x03\x04")
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about how the file was pickled: nobody's concern here
+            return torch.load(
+                target, map_location="cpu", weights_only=True, mmap=head.startswith(b"PK\x03\x04")
+            )
     except Exception as problem:  # a damaged or hostile file may raise anything
         raise _explain(target, str(problem), error) from problem
 
@@ -74,14 +81,14 @@ def read_voice(path: PathLike) -> Voice:
     Raises VoiceError with what the file is when it is not a voice, or not a supported one.
     """
     target = Path(path)
-    voice = check_weights(read_dialect(load_tensors(target), target.name), target.name)
+    voice = check_weights(read_dialect(load_tensors(target), target), target.name)
     return replace(voice, weights={key: tensor.clone() for key, tensor in voice.weights.items()})
 
 
 def describe_voice(path: PathLike) -> Voice:
     """Read everything but the tensors, without touching their bytes: for lists of voices."""
     target = Path(path)
-    return replace(read_dialect(load_tensors(target), target.name), weights={})
+    return replace(read_dialect(load_tensors(target), target), weights={})
 
 
 def build_synthesizer(voice: Voice) -> Synthesizer:
@@ -198,6 +205,16 @@ def write_training_checkpoint(path: PathLike, checkpoint: TrainingCheckpoint) ->
     return target
 
 
+def is_generator_checkpoint(path: PathLike) -> bool:
+    """Tell whether a file is a G_ file, without touching the bytes of its tensors."""
+    try:
+        content = load_tensors(path)
+    except VoiceError:
+        return False
+    model = content.get("model") if isinstance(content, dict) else None
+    return isinstance(model, dict) and any("enc_p." in str(key) for key in model)
+
+
 def voice_of_checkpoint(path: PathLike, sample_rate: int | None = None) -> Voice:
     """Make a voice of a G_ file; its description is worked out from the shapes of its tensors.
 
@@ -213,7 +230,7 @@ def voice_of_checkpoint(path: PathLike, sample_rate: int | None = None) -> Voice
     config = config_of_weights(checkpoint.weights, sample_rate)
     weights = {key: value for key, value in checkpoint.weights.items() if "enc_q" not in key}
     metadata = VoiceMetadata(epoch=checkpoint.epoch, info=f"{checkpoint.epoch}epoch")
-    return check_weights(Voice(config, weights, metadata, "generator checkpoint"), target.name)
+    return check_weights(Voice(config, weights, metadata, OF_CHECKPOINT), target.name)
 
 
 def _head(target: Path, error: type[RVCError]) -> bytes:
@@ -266,6 +283,13 @@ def _explain(target: Path, problem: str, error: type[RVCError]) -> RVCError:
         return error(
             f"{target.name} is cut off or damaged ({size:,} bytes).", "Download or copy it again."
         )
+    if "Unsupported operand 149" in problem:  # a frame: protocol 4, which torch never writes
+        return error(
+            f"{target.name} is a Python pickle of another kind, not a torch file. "
+            "Nothing of it was executed.",
+            "Do not trust this file; get the voice from another place.",
+        )
+    problem = problem.rpartition("WeightsUnpickler error:")[2]
     first_line = problem.strip().splitlines()[0][:120] if problem.strip() else "unreadable"
     return error(
         f"{target.name} is not a whole torch file ({size:,} bytes): {first_line}.",

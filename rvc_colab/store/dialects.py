@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -56,17 +58,18 @@ def plain_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def read_dialect(content: object, name: str) -> Voice:
-    """Turn the loaded content of a voice file into a Voice; `name` is for the errors.
+def read_dialect(content: object, path: Path) -> Voice:
+    """Turn the loaded content of a voice file into a Voice; `path` is for the errors.
 
     Raises VoiceError with what the file is when it is no voice, or one that is not supported.
     Tensors are taken as they are; see `check_weights`.
     """
+    name = path.name
     if not isinstance(content, dict):
         raise _not_a_voice(name, f"holds a {type(content).__name__}")
     keys = {str(key) for key in content}
     if "weight" not in keys:
-        raise _other_checkpoint(name, content)
+        raise _other_checkpoint(path, content)
     content = {
         key: value
         for key, value in content.items()
@@ -266,15 +269,17 @@ def _says_f0(value: object) -> bool:
 
 def _tensors_of(weight: object, name: str) -> dict[str, Tensor]:
     if not isinstance(weight, dict) or not weight:
-        raise _not_a_voice(name, f"its weight is a {type(weight).__name__}, not a dict of tensors")
+        raise _not_a_voice(
+            name, f"has a {type(weight).__name__} as its weight, not a dict of tensors"
+        )
     for key, tensor in weight.items():
         if not isinstance(key, str) or not isinstance(tensor, Tensor):
             raise _not_a_voice(
                 name,
-                f"its weight has {str(key)[:60]!r} with a {type(tensor).__name__}, not a tensor",
+                f"has a {type(tensor).__name__}, not a tensor, under {str(key)[:60]!r}",
             )
         if tensor.is_sparse or tensor.is_quantized or not tensor.is_floating_point():
-            raise _not_a_voice(name, f"its tensor {key[:80]} is {tensor.dtype}, not floating point")
+            raise _not_a_voice(name, f"has {tensor.dtype} in {key[:80]}, not floating point")
     return plain_names(weight)
 
 
@@ -295,8 +300,9 @@ def _not_a_voice(name: str, found: str) -> VoiceError:
     )
 
 
-def _other_checkpoint(name: str, content: Mapping[Any, Any]) -> VoiceError:
+def _other_checkpoint(path: Path, content: Mapping[Any, Any]) -> VoiceError:
     """Say what a dict without `weight` is."""
+    name = path.name
     model = content.get("model")
     if isinstance(model, dict):
         names = " ".join(str(key) for key in list(model)[:4000])
@@ -308,7 +314,7 @@ def _other_checkpoint(name: str, content: Mapping[Any, Any]) -> VoiceError:
         if "enc_p." in names:
             return VoiceError(
                 f"{name} is a generator checkpoint of a training run (G_), not an exported voice.",
-                f"Make a voice of it: rvc-colab voices import {name}",
+                f"Make a voice of it: rvc-colab voices import {shlex.quote(str(path))} --name NAME",
             )
     if any(str(key).startswith(("unet.", "fc.", "encoder.layers.")) for key in content):
         return _not_a_voice(name, "holds the weights of another network (a pitch or content model)")

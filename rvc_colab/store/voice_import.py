@@ -7,6 +7,7 @@ Everything is gathered in a folder of its own, looked at there, and only what is
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import shutil
 import tempfile
@@ -14,9 +15,10 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
-from rvc_colab.errors import ConfigError, IndexFileError, VoiceError
+from rvc_colab.errors import AssetError, ConfigError, IndexFileError, VoiceError
 from rvc_colab.features.faiss_files import parse_index_name
 from rvc_colab.progress import Progress, SilentProgress
 from rvc_colab.store.downloads import (
@@ -38,6 +40,9 @@ from rvc_colab.store.voices import (
     voice_name,
 )
 from rvc_colab.workspace import Workspace, safe_name, write_atomically
+
+if TYPE_CHECKING:
+    from rvc_colab.store.voice import Voice
 
 MAX_ENTRIES = 2000
 MAX_BYTES = 4 << 30  # of a voice with its index, unpacked
@@ -66,8 +71,9 @@ def import_voice(
     """Import a voice and its index under `name`, or the file's own name when none is given.
 
     `source`: a `.pth`, a zip, a folder, an http address, a Google Drive link, `owner/repo` or
-    `owner/repo/file` of the Hugging Face hub. An existing voice is refused, or moved to the trash
-    with `replace`. Raises VoiceError, or AssetError when a download fails.
+    `owner/repo/file` of the Hugging Face hub; of a G_ checkpoint a voice is made. An existing
+    voice is refused, or moved to the trash with `replace`. Raises VoiceError, or AssetError when a
+    download fails.
     """
     if name is not None:
         name = voice_name(name)
@@ -82,18 +88,14 @@ def import_voice(
                 f"There is a voice {name} already ({target}).",
                 "Give another --name, or remove it first.",
             )
-        from rvc_colab.store.checkpoint import read_voice
-
-        checked = read_voice(voice)  # its tensors too: a damaged one never gets a name
+        checked = _checked(voice)
         warnings = list(checked.warnings)
         index = _fitting_index(index, checked.config.content_channels, warnings)
         if target.exists():
             move_aside(name, workspace)
         if index is not None:
             _copy(index, workspace.indexes / f"{name}.index")
-        if voice.with_suffix(".json").is_file():
-            _copy(voice.with_suffix(".json"), target.with_suffix(".json"))
-        _copy(voice, target)
+        _put(voice, checked, target)
     return ImportedVoice(card_of(target, workspace), tuple(warnings))
 
 
@@ -148,7 +150,13 @@ def _from_address(url: str, staging: Path, progress: Progress) -> list[Path]:
     if file_id := drive_id(url):
         return _unpacked(drive_file(file_id, staging), staging)
     target = staging / _plain_name(url_file_name(url, "voice.pth"))
-    arrived = download(url, target, Expected(maximum_bytes=MAX_BYTES), progress)
+    try:
+        arrived = download(url, target, Expected(maximum_bytes=MAX_BYTES), progress)
+    except AssetError as error:
+        if str(staging) in error.hint:  # a folder that is gone by now
+            hint = "Check the network and try again, or save the file yourself and import that."
+            raise AssetError(error.message, hint) from error
+        raise
     return _unpacked(arrived, staging)
 
 
@@ -243,8 +251,36 @@ def _copy_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) 
             plain.write(block)
 
 
+def _checked(voice: Path) -> Voice:
+    """Read a voice with its tensors, so that a damaged one never gets a name; a G_ file as one."""
+    from rvc_colab.store.checkpoint import is_generator_checkpoint, read_voice, voice_of_checkpoint
+
+    if not is_generator_checkpoint(voice):
+        return read_voice(voice)
+    made = voice_of_checkpoint(voice)
+    note = "It was made of a training checkpoint, which does not name the content encoder."
+    return dataclasses.replace(made, warnings=(*made.warnings, note))
+
+
+def _put(voice: Path, checked: Voice, target: Path) -> None:
+    """Give a voice its place: a copy of its file and card, or what was made of a G_ file."""
+    from rvc_colab.store.checkpoint import OF_CHECKPOINT, write_voice
+
+    if checked.dialect != OF_CHECKPOINT:
+        if voice.with_suffix(".json").is_file():
+            _copy(voice.with_suffix(".json"), target.with_suffix(".json"))
+        _copy(voice, target)
+        return
+    try:
+        write_voice(target, checked.weights, checked.config, checked.metadata)
+    except OSError as error:
+        raise _unwritable(target, error) from error
+
+
 def _choose_voice(files: list[Path], source: str, workspace: Workspace) -> Path:
-    """Choose the one voice among the candidates; training checkpoints do not count."""
+    """Choose the one voice among the candidates; a G_ file only where there is no voice."""
+    from rvc_colab.store.checkpoint import is_generator_checkpoint
+
     found, problems = [], []
     for path in files:
         if path.suffix.lower() == ".index":
@@ -259,6 +295,11 @@ def _choose_voice(files: list[Path], source: str, workspace: Workspace) -> Path:
     if found:
         names = ", ".join(path.name for path in found[:5])
         raise VoiceError(f"{source} holds {len(found)} voices: {names}.", "Import them one by one.")
+    generators = [
+        path for path in files if path.suffix != ".index" and is_generator_checkpoint(path)
+    ]
+    if len(generators) == 1:
+        return generators[0]
     if problems:
         raise problems[0]
     raise VoiceError(
@@ -315,7 +356,11 @@ def _copy(source: Path, target: Path) -> None:
         with write_atomically(target) as temporary:
             shutil.copyfile(source, temporary)
     except OSError as error:
-        raise VoiceError(
-            f"{target} cannot be written: {error.strerror or error}.",
-            "Check the folder and the free space.",
-        ) from error
+        raise _unwritable(target, error) from error
+
+
+def _unwritable(target: Path, error: OSError) -> VoiceError:
+    return VoiceError(
+        f"{target} cannot be written: {error.strerror or error}.",
+        "Check the folder and the free space.",
+    )

@@ -296,8 +296,8 @@ def test_a_voice_does_not_depend_on_its_file_any_more(voice_file):
         ({"architecture": "SVC"}, "SVC architecture"),
         ({"weight": None}, "no key 'weight'"),
         ({"weight": {}}, "not a dict of tensors"),
-        ({"weight": {"a": 1}}, "'a' with a int"),
-        ({"weight": [1]}, "its weight is a list"),
+        ({"weight": {"a": 1}}, "a int, not a tensor, under 'a'"),
+        ({"weight": [1]}, "a list as its weight"),
         ({"config": None}, "list of 18"),
         ({"config": [1, 2]}, "found 2 entries"),
     ],
@@ -376,6 +376,13 @@ def test_code_in_a_file_is_refused_and_not_executed(tmp_path, kind):
 def test_code_is_named_and_said_not_to_have_run(tmp_path):
     torch.save({"weight": Malicious(tmp_path / "mark")}, tmp_path / "v.pth")
     with pytest.raises(VoiceError, match=r"contains code .*system.*Nothing of it was executed"):
+        read_voice(tmp_path / "v.pth")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_plain_pickle_is_called_one_without_noise(tmp_path):
+    (tmp_path / "v.pth").write_bytes(pickle.dumps(Malicious(tmp_path / "mark"), protocol=4))
+    with pytest.raises(VoiceError, match=r"Python pickle of another kind.*Nothing of it was"):
         read_voice(tmp_path / "v.pth")
 
 
@@ -483,7 +490,7 @@ def test_a_generator_checkpoint_is_no_voice_but_can_become_one(tmp_path, generat
     path = write_checkpoint(tmp_path / "G_120.pth", generator_state)
     with pytest.raises(VoiceError, match="generator checkpoint") as caught:
         read_voice(path)
-    assert "voices import G_120.pth" in caught.value.hint
+    assert f"rvc-colab voices import {path} --name" in caught.value.hint
 
 
 def test_a_discriminator_checkpoint_is_named(golden, tmp_path):

@@ -5,9 +5,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from rvc_colab.errors import AssetError, VoiceError
 from rvc_colab.store import voice_import
+from rvc_colab.store.checkpoint import TrainingCheckpoint, read_voice, write_training_checkpoint
 from rvc_colab.store.voice_import import import_voice
 from rvc_colab.store.voices import show_voice
 from rvc_colab.workspace import Workspace
@@ -257,3 +259,23 @@ def test_full_disk_leaves_no_voice(workspace, monkeypatch):
     with pytest.raises(VoiceError, match="No space left"):
         import_voice(str(VOICE), workspace, "ann")
     assert kept(workspace) == []
+
+
+def test_generator_checkpoint_becomes_a_voice(workspace, golden, tmp_path):
+    state = torch.load(golden / "training" / "c_v2_f0_48k_state.pth", weights_only=True)["G"]
+    path = tmp_path / "run" / "G_120.pth"
+    path.parent.mkdir()
+    write_training_checkpoint(path, TrainingCheckpoint(state, "generator", epoch=7))
+    (path.parent / "D_120.pth").write_bytes(b"damaged")
+    for source in (path, path.parent):
+        made = import_voice(str(source), workspace, f"of-{source.stem}")
+        assert (made.card.epoch, made.card.version, made.card.sample_rate) == (7, "v2", 48000)
+        assert "training checkpoint" in made.warnings[0]
+        assert set(read_voice(made.card.path).weights) == {k for k in state if "enc_q" not in k}
+
+
+def test_failed_download_names_no_folder_that_is_gone(workspace, monkeypatch):
+    monkeypatch.setattr("rvc_colab.store.downloads.PAUSE_SECONDS", 0.0)
+    with pytest.raises(AssetError) as caught:
+        import_voice("http://127.0.0.1:1/v.pth", workspace)
+    assert str(workspace.cache) not in caught.value.hint and caught.value.hint
