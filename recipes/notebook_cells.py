@@ -74,7 +74,7 @@ def main_notebook(source: str, badge: str) -> list[Cell]:
             ## 4. Convert
 
             `recording` is a sound file or a folder of them, on this machine or in `MyDrive/RVC_Colab`; left empty, it
-            is a clip from the package. `transpose` +12 is an octave up.
+            is a clip from the package. `transpose` +12 is an octave up. Interrupt the cell to stop a conversion.
         """),
         code(
             title("4. Convert"),

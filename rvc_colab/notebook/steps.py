@@ -10,7 +10,6 @@ already is used, a training that runs is shown, one that was cut off goes on.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +29,7 @@ from rvc_colab.workspace import Workspace, safe_name
 DEMO = "demo"
 # Left at the end of a session for the last snapshot, the index and the voice.
 LAST_MINUTES = 15.0
+STOP_SECONDS = 600.0  # a stopped training finishes its step, its index and its voice
 _FOLDERS = {COLAB: "/content/rvc_colab", KAGGLE: "/tmp/rvc_colab"}
 
 
@@ -207,7 +207,11 @@ class Studio:
             panel.follow()
 
     def _trained(self, panel: Panel, name: str) -> None:
-        state = panel.attend()
+        try:
+            state = panel.attend()
+        except KeyboardInterrupt:
+            say("The training goes on in the background; the next cell shows it and can stop it.")
+            return
         if state.status in {FAILED, LOST}:
             raise CellStop(state.message, state.hint)
         self.voice = name
@@ -290,7 +294,13 @@ class Studio:
         job = Job.attach(self.workspace, "train")
         if job and not job.state().finished:
             job.stop()
-            say(job.wait().in_words())
+            state = job.wait(STOP_SECONDS)
+            say(state.in_words())
+            if not state.finished:
+                raise NotebookError(
+                    "The training is still saving, so Drive was not closed.",
+                    "Run this cell again in a minute.",
+                )
         say(drive.flush(self.storage, self.places))
         self.storage = Storage("local", self.workspace.root)
 
@@ -307,8 +317,3 @@ class Studio:
             self.page.close()
             self.page = None
             say("The page is closed.")
-
-    def clear(self) -> None:
-        """Remove what can be made again: uploads, unpacked recordings, finished jobs."""
-        for name in ("uploads", "recordings"):
-            shutil.rmtree(self.workspace.cache / name, ignore_errors=True)

@@ -106,6 +106,7 @@ class Panel:
         self._widgets = ipywidgets()
         self._drawn = 0.0
         self._said = ""
+        self._attended = False
         if self._widgets:
             self._body = self._widgets.HTML()
             self._stop = self._widgets.Button(
@@ -135,6 +136,9 @@ class Panel:
 
     def attend(self) -> JobState:
         """Wait for the end in this cell; an interrupt leaves the job running."""
+        if self._widgets:  # clicks only arrive when the cell has ended: its own stop is the way
+            self._stop.layout.display = "none"
+            self._attended = True
         state = self.job.wait(watch=self._redraw)
         if not self._widgets and (path := sound_of(state)):
             play(path)
@@ -159,7 +163,7 @@ class Panel:
         sound = sound_of(state)
         self._body.value = panel_html(self.job, state) + (player_html(sound) if sound else "")
         self._stop.disabled = state.finished or state.status == "stopping"
-        self._stop.layout.display = "none" if state.finished else ""
+        self._stop.layout.display = "none" if state.finished or self._attended else ""
 
     def _say(self, state: JobState) -> None:
         if (words := state.in_words()) != self._said:

@@ -516,3 +516,16 @@ def test_voice_errors_keep_their_hint() -> None:
     error = VoiceError("No.", "Do.")
     with pytest.raises(CellStop, match="Do"):
         steps.carded(lambda: (_ for _ in ()).throw(error))()
+
+
+def test_an_interrupted_wait_leaves_the_training_running(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch, said: Any
+) -> None:
+    def interrupt(panel: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(steps.Panel, "attend", interrupt)
+    _recordings(studio)
+    studio.train(True, "ann", wait=True, epochs=LONG)
+    assert "goes on in the background" in said()
+    assert studio.job is not None and not studio.job.state().finished

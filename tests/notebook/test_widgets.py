@@ -216,3 +216,13 @@ def _sound(path: Path, samples: int = 1600) -> Path:
         sound.setparams((1, 2, 16000, 0, "NONE", ""))
         sound.writeframes(b"\0\0" * samples)
     return path
+
+
+def test_a_cell_that_waits_shows_no_button_that_could_not_answer(
+    job: StoredJob, kernel: list[Any]
+) -> None:
+    panel = Panel(job).show()
+    assert panel._stop.layout.display != "none"
+    jobs.write_state(job.folder, dataclasses.replace(RUN, status=DONE))
+    panel.attend()
+    assert panel._stop.layout.display == "none"

@@ -147,11 +147,12 @@ def test_two_processes_train_one_voice_and_a_stop_saves_it(tmp_path: Path) -> No
     from rvc_colab.workspace import Workspace
 
     sliced_clip(tmp_path / "recordings")
-    small: dict[str, Any] = dict(
-        sample_rate=16000, version="v1", encoder="tiny", pretrained="none", speakers=1,
-        hidden_channels=32, filter_channels=48, encoder_layers=1, upsample_initial_channels=32,
-        gin_channels=8, discriminator_scale=0.05, segment_frames=24, batch_size=1, device="cpu",
-    )  # fmt: skip
+    small = {
+        "sample_rate": 16000, "version": "v1", "encoder": "tiny", "pretrained": "none",
+        "speakers": 1, "hidden_channels": 32, "filter_channels": 48, "encoder_layers": 1,
+        "upsample_initial_channels": 32, "gin_channels": 8, "discriminator_scale": 0.05,
+        "segment_frames": 24, "batch_size": 1, "device": "cpu",
+    }  # fmt: skip
     asked = {"name": "ann", "folder": str(tmp_path / "recordings")}
     job = jobs.Job.start("train", asked, small, Workspace(tmp_path / "w"), processes=2)
     while (state := job.state()).done < 3 or state.stage != "Training":
