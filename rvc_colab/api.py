@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvc_colab import config
+from rvc_colab.memory.process import default_lifecycle, reload_settings
+from rvc_colab.profiling import profiled
 from rvc_colab.progress import Progress, SilentProgress
 from rvc_colab.settings import load
 from rvc_colab.workspace import Workspace
@@ -37,19 +40,24 @@ def convert(
     (`transpose=12, index_rate=0.5, …`), and `format` for what is written into a folder. A file's
     `target` may be a folder: the result keeps its name there. Raises RVCError.
     """
-    from rvc_colab.conversion.converter import load_converter
     from rvc_colab.conversion.folder import settle_paths
-    from rvc_colab.conversion.run import convert_file, convert_folder
+    from rvc_colab.conversion.shared import SharedConversion
 
     file, format = settings.pop("config", None), settings.pop("format", None)
     choices = load(config.ConversionConfig, settings, file)
+    place = Workspace.locate(workspace)
+    if file:
+        reload_settings(file)
     source, target = settle_paths(source, target, format)
     found = None if index is None else str(index)
-    converter = load_converter(voice, found, choices, Workspace.locate(workspace))
+    shared = SharedConversion(voice, found, choices, place)
     shown = progress or SilentProgress()
-    if source.is_dir():
-        return convert_folder(source, target, converter, choices, shown, format or "wav")
-    return convert_file(source, target, converter, choices, shown)
+    with profiled(choices.profiling, place, "convert") as profile:
+        if source.is_dir():
+            result = shared.folder(source, target, shown, format or "wav")
+        else:
+            result = shared.file(source, target, shown)
+    return replace(result, profile=profile.record()) if profile else result
 
 
 def train(
@@ -67,9 +75,21 @@ def train(
     """
     from rvc_colab.training import recipe
 
-    choices = load(config.TrainingConfig, settings, settings.pop("config", None))
+    file = settings.pop("config", None)
+    choices = load(config.TrainingConfig, settings, file)
     place = Workspace.locate(workspace)
-    return recipe.train(name, Path(folder), choices, place, progress or SilentProgress())
+    if file:
+        reload_settings(file)
+    lifecycle = default_lifecycle()
+    lifecycle.preload_for_task("train")  # idle models of other work leave it the room
+    try:
+        with profiled(choices.profiling, place, "train") as profile:
+            result = recipe.train(name, Path(folder), choices, place, progress or SilentProgress())
+    finally:
+        lifecycle.cleanup_for_task("train")
+    if profile:
+        result.report["profile"] = profile.record()
+    return result
 
 
 def voices(workspace: PathLike | None = None) -> list[VoiceCard]:

@@ -1,24 +1,27 @@
 """Time and memory per stage of a run, as a table and as a Chrome trace (Perfetto reads it).
 
-A front door makes a `Profiler` when `--profile` or RVC_PROFILING=1 asks for one and activates it;
-the journeys only say `with stage("content"):`, which costs nothing while none is active.
+The public verbs run inside `profiled` when `--profile` or RVC_PROFILING=1 asks for it; the journeys
+only say `with stage("content"):`, which costs nothing while no profiler is active.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rvc_colab.workspace import write_atomically
+from rvc_colab.workspace import Workspace, write_atomically
+
+_log = logging.getLogger(__name__)
 
 MIB = 1024**2
 MAX_SPANS = 100_000  # of one run; later ones are counted, not kept, so memory stays bounded
@@ -244,6 +247,41 @@ def stage(name: str) -> Iterator[None]:
         return
     with profiler.stage(name):
         yield
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The profile of one run: where its Chrome trace is written, and the numbers behind it."""
+
+    trace: Path
+    profiler: Profiler
+
+    def record(self) -> dict[str, Any]:
+        """Return the trace's path, the table for a person, and the totals, for JSON."""
+        return {
+            "trace": str(self.trace),
+            "table": self.profiler.table(),
+            "stages": [asdict(total) for total in self.profiler.totals()],
+        }
+
+
+@contextlib.contextmanager
+def profiled(wanted: bool, workspace: Workspace, what: str) -> Iterator[Profile | None]:
+    """Measure the block when `wanted`, and write its trace into the workspace's `profiles/`.
+
+    A run that fails leaves its trace too. Gives None when nothing is measured.
+    """
+    if not wanted:
+        yield None
+        return
+    name = f"{what}_{time.strftime('%Y%m%d_%H%M%S')}_{os.urandom(2).hex()}.trace.json"
+    profile = Profile(workspace.root / "profiles" / name, Profiler())
+    try:
+        with profile.profiler.activated():
+            yield profile
+    finally:
+        profile.profiler.write_trace(profile.trace)
+        _log.info("The trace of this run is %s.", profile.trace)
 
 
 def active_profiler() -> Profiler | None:

@@ -1,12 +1,15 @@
 """A voice ready to convert: the networks it needs, chosen from its file and the settings.
 
-Nothing is downloaded here. What is missing is an error with the command that fetches it; what is
-replaced by something else is said in `warnings`.
+The networks come from the memory manager, which loads each once and shares it. Nothing is
+downloaded here: what is missing is an error with the command that fetches it; what is replaced by
+something else is said in `warnings`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +17,10 @@ from typing import Any
 import torch
 
 from rvc_colab.config import ConversionConfig, F0Method
-from rvc_colab.conversion.pipeline import Networks, Voicing
+from rvc_colab.conversion.pipeline import Networks
 from rvc_colab.device import DeviceChoice, choose_device
 from rvc_colab.errors import AssetError, EncoderError, IndexFileError
-from rvc_colab.features.content import ContentEncoder, check_width
+from rvc_colab.features.content import check_width
 from rvc_colab.features.encoder_names import (
     TINY,
     canonical_encoder,
@@ -25,11 +28,13 @@ from rvc_colab.features.encoder_names import (
     default_encoder,
     is_known_encoder,
 )
-from rvc_colab.features.retrieval import RetrievalIndex, read_index
-from rvc_colab.models.synthesizer import Synthesizer, prepare_for_inference
-from rvc_colab.store.assets import DEMO_INDEX, bundled, fetch, is_present, place
-from rvc_colab.store.checkpoint import Voice, build_synthesizer, load_tensors, read_voice
-from rvc_colab.store.encoders import open_content_encoder
+from rvc_colab.memory.families import ModelKey
+from rvc_colab.memory.lease import Lease
+from rvc_colab.memory.manager import ModelManager
+from rvc_colab.memory.process import default_manager
+from rvc_colab.profiling import stage
+from rvc_colab.store.assets import DEMO_INDEX, bundled, is_present, place
+from rvc_colab.store.checkpoint import Voice, describe_voice
 from rvc_colab.store.voices import DEMO, find_index, find_voice
 from rvc_colab.workspace import Workspace
 
@@ -43,12 +48,13 @@ class Converter:
     """A loaded voice with all that conversion needs; use it for as many sounds as you like.
 
     `card` describes the voice and what it runs on in plain values; `warnings` name every choice
-    that fell back to something else.
+    that fell back to something else; `keys` are the manager's names of its networks.
     """
 
     networks: Networks
     card: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    keys: frozenset[ModelKey] = frozenset()
 
     @property
     def sample_rate(self) -> int:
@@ -56,21 +62,61 @@ class Converter:
         return self.networks.voice.config.sample_rate
 
 
-def load_converter(
+@dataclass(frozen=True)
+class _Parts:
+    """What a conversion needs: the voice described, the models' keys by part, and where to."""
+
+    name: str
+    path: Path
+    file: Voice
+    keys: dict[str, ModelKey]
+    choice: DeviceChoice
+    warnings: list[str]
+
+    @property
+    def dtype(self) -> str:
+        """Name the precision as the manager does."""
+        return str(self.choice.dtype).removeprefix("torch.")
+
+
+@contextlib.contextmanager
+def borrow_converter(
     voice: str | Path,
     index: str | Path | None = None,
     config: ConversionConfig | None = None,
     workspace: Workspace | None = None,
-) -> Converter:
-    """Load a voice by name, by path, or `demo`, with its encoder, pitch estimator and index.
+    manager: ModelManager | None = None,
+) -> Iterator[Converter]:
+    """Lend a voice by name, by path, or `demo`, with its encoder, pitch estimator and index.
 
     `index` is a path, "none", or None: then the one found beside the voice. Settings that matter
-    here are `encoder`, `f0_method`, `device`, `precision`, `index_rate`, `gpu_retrieval`. Raises
-    VoiceError, EncoderError, IndexFileError, AssetError or DeviceError.
+    here are `encoder`, `f0_method`, `device`, `precision`, `index_rate`, `gpu_retrieval`. `manager`
+    defaults to that of the process; what it has loaded is not loaded again. Raises VoiceError,
+    EncoderError, IndexFileError, AssetError, DeviceError or MemoryBudgetError.
     """
     config, workspace = config or ConversionConfig(), workspace or Workspace.locate()
+    parts = _choose(voice, index, config, workspace)
+    # A single GPU that a person did not name may be any of them: the one with the most room.
+    free = config.device == "auto" and parts.choice.device.type == "cuda"
+    where = "auto" if free else str(parts.choice.device)
+    with contextlib.ExitStack() as stack:
+        with stage("loading"):
+            lending = (manager or default_manager()).acquire_all(
+                list(parts.keys.values()), where, parts.dtype
+            )
+            lent = dict(zip(parts.keys, stack.enter_context(lending), strict=True))
+            converter = _assemble(parts, lent)
+        for warning in converter.warnings:
+            _log.warning(warning)
+        yield converter
+
+
+def _choose(
+    voice: str | Path, index: str | Path | None, config: ConversionConfig, workspace: Workspace
+) -> _Parts:
+    """Find the files, check what can be checked before anything is loaded, and name the keys."""
     path = find_voice(voice, workspace)
-    file = read_voice(path)
+    file = describe_voice(path)
     choice = choose_device(config.device, config.precision)
     warnings = list(file.warnings)
     if file.metadata.f0_interpolated and not config.interpolate_f0:
@@ -78,32 +124,47 @@ def load_converter(
             "The voice was trained with pitch drawn through unvoiced frames: --interpolate-f0 "
             "fits it."
         )
-    encoder_name = config.encoder or default_encoder(file.encoder)
-    encoder = load_encoder(encoder_name, file, choice, workspace, warnings)
-    f0 = _load_f0(config, choice, workspace, warnings) if file.config.has_f0 else None
+    keys = {"voice": ModelKey("voice", str(path))}
+    keys["encoder"] = _encoder_key(config, file, workspace, warnings)
+    if file.config.has_f0:
+        keys["f0"] = _f0_key(config, workspace)
     found = choose_index(index, path, file.config.version, workspace)
-    bank = None
     if found is not None and config.index_rate > 0:
-        bank = _load_index(found, file, config, choice, warnings)
-    networks = Networks(
-        prepare_voice(build_synthesizer(file), choice), encoder, f0, bank, choice.device
+        options = () if config.gpu_retrieval else (("device", "cpu"),)
+        keys["index"] = ModelKey("index", str(found), options)
+    name = DEMO if str(voice) == DEMO else path.stem
+    return _Parts(name, path, file, keys, choice, warnings)
+
+
+def _assemble(parts: _Parts, lent: dict[str, Lease]) -> Converter:
+    """Put lent models together, and check that they fit each other."""
+    shape = parts.file.config
+    encoder, pitch, bank = (
+        lent[part].model if part in lent else None for part in ("encoder", "f0", "index")
     )
-    for warning in warnings:
-        _log.warning(warning)
+    check_width(encoder, shape.version, shape.content_channels)
+    warnings = [*parts.warnings, *lent["voice"].notes]  # one list for all that came together
+    if bank is not None:
+        bank.check_width(shape.content_channels)
+        warnings += bank.warnings
+    warnings += getattr(pitch, "notes", ())
+    landed, wished = lent["voice"].device, str(parts.choice.device)
     card = {
-        "voice": DEMO if str(voice) == DEMO else path.stem,
-        "path": str(path),
-        "version": file.config.version,
-        "sample_rate": file.config.sample_rate,
-        "has_f0": file.config.has_f0,
-        "speakers": file.config.speakers,
-        "dialect": file.dialect,
+        "voice": parts.name,
+        "path": str(parts.path),
+        "version": shape.version,
+        "sample_rate": shape.sample_rate,
+        "has_f0": shape.has_f0,
+        "speakers": shape.speakers,
+        "dialect": parts.file.dialect,
         "encoder": encoder.name,
-        "f0_method": None if f0 is None else f0.name,
-        "index": None if bank is None else str(found),
-        "device": choice.reason,
+        "f0_method": None if pitch is None else pitch.name,
+        "index": None if bank is None else lent["index"].key.name,
+        "device": parts.choice.reason if landed == wished else f"{landed}: it had the most room.",
     }
-    return Converter(networks, card, warnings)
+    voice = lent["voice"].model.network
+    networks = Networks(voice, encoder, pitch, bank, torch.device(landed))
+    return Converter(networks, card, warnings, frozenset(lease.key for lease in lent.values()))
 
 
 def choose_index(
@@ -130,10 +191,11 @@ def choose_index(
     )
 
 
-def load_encoder(
-    name: str, voice: Voice, choice: DeviceChoice, workspace: Workspace, warnings: list[str]
-) -> ContentEncoder:
-    """Load the content encoder for a voice, and check that it is the one it was made with."""
+def _encoder_key(
+    config: ConversionConfig, voice: Voice, workspace: Workspace, warnings: list[str]
+) -> ModelKey:
+    """Name the content encoder for a voice; warn when it is not the one it was made with."""
+    name = config.encoder or default_encoder(voice.encoder)
     warnings += check_encoder(voice.encoder, name)
     if voice.encoder is None and default_encoder(voice.encoder) == name:
         _log.info("The voice does not name its content encoder; %s is used.", name)
@@ -144,56 +206,14 @@ def load_encoder(
             f"Run: rvc-colab fetch {known}   (about 380 MB, once; without a network put the files "
             f"into {place(known, workspace.cache)})",
         )
-    encoder = open_content_encoder(
-        name, choice.device, choice.dtype, cache=workspace.cache, offline=True
-    )
-    check_width(encoder, voice.config.version, voice.config.content_channels)
-    return encoder
+    return ModelKey("encoder", name, (("cache", str(workspace.cache)),))
 
 
-def _load_f0(
-    config: ConversionConfig, choice: DeviceChoice, workspace: Workspace, warnings: list[str]
-) -> Voicing:
-    from rvc_colab.features.f0 import load_f0_estimator
-
-    here = is_present("rmvpe", workspace.cache)
-    method, weights = config.f0_method, None
-    if method is F0Method.AUTO and here:
-        method = F0Method.RMVPE
-    if method is F0Method.RMVPE:
-        if not here:
-            raise AssetError(
-                f"The pitch estimator rmvpe is not in {workspace.cache}.",
-                "Run: rvc-colab fetch rmvpe   (180 MB, once). Or choose --f0-method swift, which "
-                "needs no download.",
-            )
-        weights = load_tensors(fetch("rmvpe", workspace.cache, offline=True), AssetError)
-    estimator = load_f0_estimator(method, choice.device, weights)
-    warnings += estimator.notes
-    return estimator
-
-
-def _load_index(
-    path: Path,
-    voice: Voice,
-    config: ConversionConfig,
-    choice: DeviceChoice,
-    warnings: list[str],
-) -> RetrievalIndex:
-    device = choice.device if config.gpu_retrieval else torch.device("cpu")
-    index = read_index(path, voice.config.content_channels, device)
-    warnings += index.warnings
-    return index
-
-
-def prepare_voice(model: Synthesizer, choice: DeviceChoice) -> Synthesizer:
-    """Bring a voice into its fast form on the chosen device.
-
-    16-bit precision is for the generator, which is nine tenths of the work; prior and flow, whose
-    errors would be heard as wrong sounds, stay in 32 bit.
-    """
-    model = model.to(choice.device)
-    prepare_for_inference(model)
-    if choice.dtype is not torch.float32:
-        model.dec.to(choice.dtype)
-    return model
+def _f0_key(config: ConversionConfig, workspace: Workspace) -> ModelKey:
+    if config.f0_method is F0Method.RMVPE and not is_present("rmvpe", workspace.cache):
+        raise AssetError(
+            f"The pitch estimator rmvpe is not in {workspace.cache}.",
+            "Run: rvc-colab fetch rmvpe   (180 MB, once). Or choose --f0-method swift, which "
+            "needs no download.",
+        )
+    return ModelKey("f0", str(config.f0_method), (("cache", str(workspace.cache)),))

@@ -14,7 +14,8 @@ class ConversionResult:
     """What a conversion made and how; `wave` is float32 [N] for waveforms, None for files.
 
     `stages` are wall seconds by stage, `seed` repeats the result, `peak_gain` is what the peak
-    guard multiplied by (1 where nothing was too loud).
+    guard multiplied by (1 where nothing was too loud), `profile` time and memory per stage where
+    they were asked for.
     """
 
     sample_rate: int
@@ -28,6 +29,7 @@ class ConversionResult:
     wave: np.ndarray | None = None
     source: Path | None = None
     target: Path | None = None
+    profile: dict[str, Any] | None = None
 
     @property
     def seconds(self) -> float:
@@ -68,13 +70,17 @@ class FileFailure:
 
 @dataclass(frozen=True)
 class FolderResult:
-    """What became of the files of a folder; `skipped` counts files that are no sound."""
+    """What became of the files of a folder; `skipped` counts files that are no sound.
+
+    `profile` is time and memory per stage, where they were asked for.
+    """
 
     source: Path
     target: Path
     converted: list[ConversionResult]
     failures: list[FileFailure]
     skipped: int
+    profile: dict[str, Any] | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -93,6 +99,7 @@ class FolderResult:
             ],
             "skipped": self.skipped,
             "warnings": self.warnings,
+            "profile": self.profile,
         }
 
     def in_words(self) -> str:

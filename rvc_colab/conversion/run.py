@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -114,10 +114,25 @@ def convert_folder(
     progress: Progress | None = None,
     format: str = "wav",
 ) -> FolderResult:
-    """Convert every sound file under a folder; names and sub-folders are kept.
+    """Convert every sound file under a folder; see `convert_each`."""
 
-    A file that fails is listed with its reason and the rest goes on; a stop raises Cancelled.
-    Raises AudioError where nothing can be done at all.
+    def convert(file: Path, to: Path, shown: Progress) -> ConversionResult:
+        return convert_file(file, to, converter, config, shown)
+
+    return convert_each(source, target, convert, progress, format)
+
+
+def convert_each(
+    source: str | Path,
+    target: str | Path,
+    convert: Callable[[Path, Path, Progress], ConversionResult],
+    progress: Progress | None = None,
+    format: str = "wav",
+) -> FolderResult:
+    """Run `convert(file, target, progress)` for the sound files under a folder.
+
+    Names and sub-folders are kept. A file that fails is listed with its reason and the rest goes
+    on; a stop raises Cancelled. Raises AudioError where nothing can be done at all.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
     progress = progress or SilentProgress()
@@ -129,7 +144,7 @@ def convert_folder(
         name = str(file.relative_to(source))
         shown = NamedProgress(progress, f"{name} ({number} of {len(plan)})")
         try:
-            converted.append(convert_file(file, to, converter, config, shown))
+            converted.append(convert(file, to, shown))
         except Cancelled:
             raise
         except RVCError as error:

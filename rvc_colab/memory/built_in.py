@@ -39,6 +39,18 @@ PACKAGED_F0 = {
 FULL_PRECISION = "float32"
 
 
+def _cache(key: ModelKey, workspace: Callable[[], Workspace]) -> Path:
+    """Return where known weights lie: the key's option `cache`, else the workspace's."""
+    given = key.option("cache")
+    return Path(given) if given else workspace().cache
+
+
+def _normal(key: ModelKey, workspace: Callable[[], Workspace], name: str = "") -> ModelKey:
+    """Leave the option `cache` out where it says what holds anyway; take another name if given."""
+    own = ("cache", str(workspace().cache))
+    return replace(key, name=name or key.name, options=tuple(o for o in key.options if o != own))
+
+
 @dataclass(frozen=True)
 class ReadyVoice:
     """A voice in its fast form on its device; `file` describes it, without the weights."""
@@ -93,7 +105,7 @@ class VoiceFamily(Family):
 
 
 class EncoderFamily(Family):
-    """Content encoders: `encoder:contentvec`, `encoder:tiny`, or `encoder:/path`."""
+    """Content encoders: `encoder:contentvec`, with `?cache=DIR`, or `encoder:/path`."""
 
     name = "encoder"
     working_factor = ENCODER_WORKING
@@ -103,12 +115,17 @@ class EncoderFamily(Family):
 
     def key(self, text: str) -> ModelKey:
         """Take names in their known spelling and paths absolute."""
-        from rvc_colab.features.encoder_names import canonical_encoder, is_known_encoder
+        from rvc_colab.features.encoder_names import TINY, canonical_encoder, is_known_encoder
 
         key = ModelKey.parse(f"{self.name}:{text}")
-        if is_known_encoder(key.name):
-            return ModelKey(self.name, canonical_encoder(key.name), key.options)
-        return super().key(text)
+        known = canonical_encoder(key.name) if is_known_encoder(key.name) else ""
+        if known and known != TINY:
+            return _normal(key, self._workspace, known)
+        # What does not lie in a cache is the same model whichever cache is meant.
+        options = tuple(option for option in key.options if option[0] != "cache")
+        path = Path(key.name).expanduser()
+        name = known or (str(path.resolve()) if path.exists() else key.name)
+        return ModelKey(self.name, name, options)
 
     def files(self, key: ModelKey) -> Sequence[Path]:
         """Name the weights file, where it is or would be."""
@@ -118,7 +135,7 @@ class EncoderFamily(Family):
         if key.name == TINY:
             return [bundled("tiny_encoder.safetensors")]
         known = is_known_encoder(key.name)
-        path = place(key.name, self._workspace().cache) if known else Path(key.name)
+        path = place(key.name, _cache(key, self._workspace)) if known else Path(key.name)
         if not path.is_dir():
             return [path]
         kinds = (sorted(path.glob(pattern)) for pattern in ("*.safetensors", "*.bin", "*.pt"))
@@ -131,7 +148,7 @@ class EncoderFamily(Family):
         from rvc_colab.store.encoders import open_content_encoder
 
         dtype = getattr(torch, placement.dtype)
-        cache = self._workspace().cache
+        cache = _cache(key, self._workspace)
         return open_content_encoder(key.name, placement.device, dtype, cache=cache, offline=True)
 
     def sample_rate(self, model: Any) -> int | None:
@@ -142,7 +159,10 @@ class EncoderFamily(Family):
 
 
 class F0Family(Family):
-    """Pitch estimators: `f0:rmvpe`, `f0:auto`…, with `?weights=PATH&low=50&high=1100`."""
+    """Pitch estimators: `f0:rmvpe`, `f0:auto`…, with `?low=50&high=1100`.
+
+    The weights of rmvpe are in `?cache=DIR`, or `?weights=PATH`.
+    """
 
     name = "f0"
     dtypes: Sequence[str] = (FULL_PRECISION,)
@@ -156,9 +176,11 @@ class F0Family(Family):
         from rvc_colab.store.assets import is_present
 
         key = ModelKey.parse(f"{self.name}:{text}")
-        if key.name == "auto" and is_present("rmvpe", self._workspace().cache):
-            return replace(key, name="rmvpe")
-        return key
+        if key.name == "auto" and is_present("rmvpe", _cache(key, self._workspace)):
+            key = replace(key, name="rmvpe")
+        if key.name == "rmvpe":
+            return _normal(key, self._workspace)
+        return replace(key, options=tuple(o for o in key.options if o[0] != "cache"))
 
     def files(self, key: ModelKey) -> Sequence[Path]:
         """Name the weights of rmvpe; the others bring theirs inside a package."""
@@ -167,7 +189,7 @@ class F0Family(Family):
         if key.name != "rmvpe":
             return []
         given = key.option("weights")
-        return [Path(given) if given else place("rmvpe", self._workspace().cache)]
+        return [Path(given) if given else place("rmvpe", _cache(key, self._workspace))]
 
     def runs_on(self, key: ModelKey, device: str) -> bool:
         """Tell that swift and pyin run on the CPU only."""
@@ -190,7 +212,8 @@ class F0Family(Family):
         weights = None
         if key.name == "rmvpe":
             given = key.option("weights")
-            path = Path(given) if given else fetch("rmvpe", self._workspace().cache, offline=True)
+            cache = _cache(key, self._workspace)
+            path = Path(given) if given else fetch("rmvpe", cache, offline=True)
             weights = load_tensors(path, AssetError)
         hertz = float(key.option("low", str(F0_MIN_HZ))), float(key.option("high", str(F0_MAX_HZ)))
         return load_f0_estimator(key.name, placement.device, weights, hertz)
@@ -203,11 +226,15 @@ class F0Family(Family):
 
 
 class IndexFamily(Family):
-    """Retrieval indexes: `index:/path/to.index`."""
+    """Retrieval indexes: `index:/path/to.index`; `?device=cpu` keeps one away from the GPU."""
 
     name = "index"
     takes = "content"
     dtypes: Sequence[str] = (FULL_PRECISION,)
+
+    def runs_on(self, key: ModelKey, device: str) -> bool:
+        """Run everywhere, unless the key names the device."""
+        return key.option("device") in ("", device)
 
     def estimate(self, key: ModelKey, placement: Placement) -> Estimate:
         """Expect vectors and search bank on the device, on the CPU the faiss index beside them.

@@ -62,7 +62,9 @@ class ModelKey:
     def parse(cls, text: str) -> ModelKey:
         """Read the text form. Raises ConfigError when family or name is missing."""
         family, colon, rest = text.partition(":")
-        name, _, query = rest.rpartition("?")
+        name, mark, query = rest.rpartition("?")
+        if mark and not query:  # how a name with a question mark of its own is written
+            rest, query = name, ""
         if "=" not in query or not name:
             name, query = rest, ""
         if not (family and colon and name):
@@ -76,6 +78,8 @@ class ModelKey:
 
     def __str__(self) -> str:
         query = f"?{urlencode(self.options)}" if self.options else ""
+        if not query and "?" in self.name:
+            query = "?"
         return f"{self.family}:{self.name}{query}"
 
 

@@ -21,7 +21,7 @@ from rvc_colab.memory.estimates import Estimator
 from rvc_colab.memory.families import Families, ModelKey, Placement
 from rvc_colab.memory.lease import Lease, Loaded
 from rvc_colab.memory.loading import Loader
-from rvc_colab.memory.placement import Plan, Request
+from rvc_colab.memory.placement import Plan, Request, at
 from rvc_colab.memory.statistics import Statistics
 
 WAIT_SECONDS = 60.0
@@ -134,9 +134,10 @@ class ModelManager:
     ) -> tuple[Plan, list[str]]:
         preferred = device or self._preferred
         requests = [self._request(key, dtype) for key in keys]
+        names = self._admission.planner.candidates(preferred)
         for request in requests:  # guesses read files: do that before the lock is taken
-            for name in self._admission.planner.candidates(preferred):
-                place = Placement(name, request.dtype or "float32")
+            for name in names:
+                place = Placement(name, at(request, name, names).dtype or "float32")
                 self.estimator.estimate(request.family, request.key, place)
         wait = self._wait_seconds if timeout is None else timeout
         deadline = time.monotonic() + wait

@@ -6,7 +6,7 @@ Arithmetic on the accounts; the manager carries the decision out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rvc_colab.errors import DeviceError
 from rvc_colab.memory.accounts import Accounts, Entry, Holding, State
@@ -90,7 +90,11 @@ class Planner:
         `exclude` names devices where waiting has turned out to be useless.
         """
         names = self.candidates(preferred)
-        plans = {d: self._plan(requests, thread, d) for d in names if d not in exclude}
+        plans = {
+            d: self._plan([at(request, d, names) for request in requests], thread, d)
+            for d in names
+            if d not in exclude
+        }
         gpus = [plan for device, plan in plans.items() if device != CPU]
         ranked = sorted(gpus, key=lambda plan: (len(plan.fresh), -self._room_after(plan)))
         wishes: tuple[Callable[[Plan], bool], ...] = (
@@ -160,6 +164,12 @@ class Planner:
                 victims = self._accounts.victims(device, missing, holding.entries)
                 known = plan.victims
                 plan.victims = None if victims is None or known is None else [*known, *victims]
+
+
+def at(request: Request, device: str, names: Sequence[str]) -> Request:
+    """Ask for 32 bit on a CPU that stands in for a GPU: 16 bit was asked for the GPU's sake."""
+    stands_in = device == CPU and names[0] != CPU
+    return replace(request, dtype="float32") if stands_in and request.dtype else request
 
 
 def _names(requests: Sequence[Request]) -> str:

@@ -33,7 +33,7 @@ def default_lifecycle() -> Lifecycle:
     """
     with _lock:
         if _process.lifecycle is None:
-            _process.lifecycle = _make()
+            _process.lifecycle = make_lifecycle()
         return _process.lifecycle
 
 
@@ -47,10 +47,13 @@ def default_monitor() -> MemoryMonitor:
     return default_lifecycle().monitor
 
 
-def reload_settings() -> GpuConfig:
-    """Read the `gpu:` section and RVC_* again and let them take effect; return the settings."""
-    config = load(GpuConfig)
-    default_lifecycle().configure(config, _device())
+def reload_settings(file: str | os.PathLike[str] | None = None) -> GpuConfig:
+    """Read the `gpu:` section and RVC_* again and let them take effect; return the settings.
+
+    `file` defaults to the variable RVC_CONFIG.
+    """
+    config = load(GpuConfig, file=file)
+    default_lifecycle().configure(config, load(ConversionConfig, file=file).device)
     return config
 
 
@@ -63,17 +66,18 @@ def forget_process() -> None:
         lifecycle.manager.unload_all(pinned=True)
 
 
-def _device() -> str:
-    return load(ConversionConfig).device
+def make_lifecycle(workspace: Workspace | None = None) -> Lifecycle:
+    """Make a lifecycle with our families and those of installed packages.
 
-
-def _make() -> Lifecycle:
+    Voices and weights are looked for in `workspace`; without one, in that which RVC_WORKSPACE names
+    at the time.
+    """
     from rvc_colab.memory.built_in import built_in_families
 
     config = load(GpuConfig)
-    families = Families(built_in_families())
+    families = Families(built_in_families(lambda: workspace or Workspace.locate()))
     families.install_entry_points()
     manager = ModelManager(families, config=config)
-    manager.configure(config, _device())
-    folder = os.environ.get("RVC_WORKSPACE") or Workspace.locate().root
-    return Lifecycle(manager, MemoryMonitor(config, MachineProbe(folder)))
+    manager.configure(config, load(ConversionConfig).device)
+    root = (workspace or Workspace.locate()).root
+    return Lifecycle(manager, MemoryMonitor(config, MachineProbe(root)))

@@ -148,6 +148,12 @@ LADDER: tuple[Rung, ...] = (_empty_caches, _evict_idle) + (_smaller_chunks,) * 3
 WITHOUT_EFFORT: tuple[Rung, ...] = (_empty_caches, _evict_idle)
 
 
+def ladder(device: str, half_precision: bool = False) -> tuple[Rung, ...]:
+    """Return the rungs for work on a device (`cuda`, `cpu`…): none that it stands below already."""
+    below = ({_half_precision} if half_precision else set()) | ({_cpu} if device == CPU else set())
+    return tuple(rung for rung in LADDER if rung not in below)
+
+
 @dataclass
 class _Climb:
     """The state of one recovery: the rungs that are left and what was done."""
@@ -185,13 +191,15 @@ def with_recovery(
     actions: RecoveryActions | None = None,
     retries: int = MAX_RETRIES,
     rungs: Sequence[Rung] = LADDER,
+    effort: Effort | None = None,
 ) -> Recovered[Result]:
     """Run `run(effort)`, and again more modestly while memory runs out, at most `retries` times.
 
-    Errors without an answer go on unchanged; a stop request is never answered. When the ladder
-    ends, raises MemoryBudgetError that tells every step taken.
+    The first run is with `effort`, for example what an earlier one had come down to. Errors
+    without an answer go on unchanged; a stop request is never answered. When the ladder ends,
+    raises MemoryBudgetError that tells every step taken.
     """
-    climb = _Climb(rungs, manager, actions or default_actions())
+    climb = _Climb(rungs, manager, actions or default_actions(), effort or Effort())
     for attempt in range(1 + retries):
         try:
             return Recovered(run(climb.effort), tuple(climb.steps), climb.effort)
@@ -244,7 +252,7 @@ def memory_optimized(
 
             rungs = LADDER if takes_effort else WITHOUT_EFFORT
             outcome = with_recovery(run, manager or _default_giver(), actions, retries, rungs)
-            _tell(outcome)
+            tell_steps(outcome)
             return outcome.value
 
         return wrapped
@@ -252,7 +260,8 @@ def memory_optimized(
     return decorate
 
 
-def _tell(outcome: Recovered[Any]) -> None:
+def tell_steps(outcome: Recovered[Any]) -> None:
+    """Say what was given up, in the result's list `warnings` and the innermost `memory_context`."""
     sentences = [f"Memory ran out: tried again with {step}." for step in outcome.steps]
     warnings = getattr(outcome.value, "warnings", None)
     if isinstance(outcome.value, Mapping):

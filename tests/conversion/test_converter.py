@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,19 +13,27 @@ from test_pipeline import INDEX, StubEncoder
 
 from rvc_colab.config import ConversionConfig
 from rvc_colab.conversion import converter as module
-from rvc_colab.conversion.converter import choose_index, load_converter, prepare_voice
+from rvc_colab.conversion.converter import Converter, borrow_converter, choose_index
 from rvc_colab.conversion.run import convert_waveform
-from rvc_colab.device import DeviceChoice
 from rvc_colab.errors import AssetError, EncoderError, IndexFileError, VoiceError
-from rvc_colab.store.checkpoint import (
-    VoiceMetadata,
-    build_synthesizer,
-    read_voice,
-    write_voice,
-)
+from rvc_colab.memory import forget_process
+from rvc_colab.store import encoders
+from rvc_colab.store.checkpoint import VoiceMetadata, read_voice, write_voice
 from rvc_colab.workspace import Workspace
 
 SWIFT = ConversionConfig(f0_method="swift")
+
+
+@pytest.fixture(autouse=True)
+def _own_models() -> Iterator[None]:
+    yield
+    forget_process()
+
+
+def load_converter(*asked: Any) -> Converter:
+    """Use a voice beyond its lease: nobody else wants the memory here."""
+    with borrow_converter(*asked) as converter:
+        return converter
 
 
 @pytest.fixture
@@ -47,7 +57,7 @@ def stub_encoder(golden: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             return super().encode(wave, version)[..., : self.width(version)]
 
     monkeypatch.setattr(module, "is_present", lambda name, cache: name != "rmvpe")
-    monkeypatch.setattr(module, "open_content_encoder", lambda *a, **k: Either(golden))
+    monkeypatch.setattr(encoders, "open_content_encoder", lambda *a, **k: Either(golden))
 
 
 @pytest.mark.usefixtures("stub_encoder")
@@ -147,11 +157,3 @@ def test_a_named_index_that_is_missing_is_refused(workspace: Workspace) -> None:
         choose_index("nothing.index", voice, "v2", workspace)
     assert choose_index("none", voice, "v2", workspace) is None
     assert choose_index("tiny_v2_f0_32k", voice, "v2", workspace) is not None
-
-
-def test_16_bit_is_for_the_generator_only(golden: Path) -> None:
-    path = golden / "inference" / "tiny_v2_f0_32k.pth"
-    choice = DeviceChoice(torch.device("cpu"), torch.bfloat16, "as asked")
-    model = prepare_voice(build_synthesizer(read_voice(path)), choice)
-    assert model.dec.conv_pre.weight.dtype is torch.bfloat16
-    assert model.flow.flows[0].pre.weight.dtype is torch.float32

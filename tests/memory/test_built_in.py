@@ -142,6 +142,7 @@ def test_a_voice_in_16_bit_is_estimated_smaller(families: Families, voice: Path)
     half = Placement("cpu", "bfloat16")
     model = family.load(key, half)
     assert next(model.network.dec.parameters()).dtype is torch.bfloat16
+    assert next(model.network.flow.parameters()).dtype is torch.float32
     assert family.size(model) < family.estimate(key, CPU).resident
     assert family.estimate(key, half).resident < family.estimate(key, CPU).resident
 
