@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -29,7 +30,6 @@ _STEPS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; exit code 0 done, 1 partly failed, 2 refused, 130 interrupted."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
     try:
         parsed = build_parser().parse_args(words, argparse.Namespace(**_EVERYWHERE))
         if not hasattr(parsed, "command"):
@@ -40,17 +40,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Cancelled as stopped:
         drawing.say_error(stopped)
         return EXIT_INTERRUPTED
-    except RVCError as error:
-        if debug:
-            raise
-        drawing.say_error(error)
-        return EXIT_REFUSED
     except KeyboardInterrupt:
         drawing.say_error(Cancelled())
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except Exception as error:  # also a fault of ours gives two lines, and says how to see more
+        if "--debug" in words:
+            traceback.print_exc()
+        drawing.say_error(error if isinstance(error, RVCError) else _fault(error))
+        return EXIT_REFUSED
+
+
+def _fault(error: Exception) -> RVCError:
+    """Put an error that nobody foresaw into words."""
+    what = str(error) or "no more is known"
+    hint = "Run it again with --debug to see where, and report it if it stays."
+    return RVCError(f"{type(error).__name__}: {what[:300]}", hint)
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], Any]:

@@ -71,19 +71,39 @@ def _clock(seconds: float) -> str:
     return f"{rest // 60}:{rest % 60:02d}"
 
 
+class _Shown(logging.StreamHandler):  # type: ignore[type-arg]
+    """Write log lines to stderr and remember them, so that the result need not repeat them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        self.texts.append(record.getMessage())
+        super().emit(record)
+
+
 def set_up_logging(verbose: bool) -> None:
-    """Send the package's warnings (with `verbose`: everything) to stderr."""
-    handler = logging.StreamHandler()
+    """Send the package's warnings (with `verbose`: everything) to stderr.
+
+    Libraries that speak of their own retries and paths are only heard with `verbose`.
+    """
+    handler = _Shown()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logger = logging.getLogger("rvc_colab")
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.propagate = False
+    for library in ("huggingface_hub", "transformers", "faiss", "numba"):
+        logging.getLogger(library).setLevel(logging.INFO if verbose else logging.ERROR)
 
 
 def say(text: str) -> None:
-    """Print one result for a person."""
-    print(text)
+    """Print one result for a person, without the warnings that stand on stderr already."""
+    handlers = logging.getLogger("rvc_colab").handlers
+    shown = {text for handler in handlers if isinstance(handler, _Shown) for text in handler.texts}
+    print("\n".join(line for line in text.splitlines() if line.partition(": ")[2] not in shown))
 
 
 def say_json(record: dict[str, Any]) -> None:
