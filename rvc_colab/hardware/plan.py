@@ -40,7 +40,8 @@ class TrainingPlan:
     """How to train here; `reasons` gives one sentence for each value.
 
     `batch_size` counts items per process and step; `batch_size_by_memory` is what the memory model
-    says would fit, beside the table's cautious figure.
+    says would fit, beside the table's cautious figure. An item keeps `item_bytes` for its
+    gradients, and `activation_bytes` are there for all of them.
     """
 
     device: str
@@ -52,6 +53,8 @@ class TrainingPlan:
     checkpointing: bool
     tf32: bool
     reasons: Mapping[str, str] = field(default_factory=dict, hash=False)
+    item_bytes: int = 0
+    activation_bytes: int = 0
 
     def in_words(self) -> str:
         """Say the plan with its reasons, one line each."""
@@ -110,7 +113,8 @@ def plan_training(
     chosen, reasons["precision"] = _override(
         precision, "RVC_MIXED_PRECISION", natural, why, _precision
     )
-    fits, fits_checkpointed = _fitting_batch(facts, gpu, _item_gb(sample_rate, chosen))
+    item_gb = _item_gb(sample_rate, chosen)
+    fits, fits_checkpointed, room_gb = _fitting_batch(facts, gpu, item_gb)
     seed, seed_reason = _seed(gpu)
 
     tight = fits < seed
@@ -149,6 +153,8 @@ def plan_training(
         checkpointing=ckpt,
         tf32=_has_tf32(gpu),
         reasons=reasons,
+        item_bytes=int(item_gb * GIB),
+        activation_bytes=max(0, int(room_gb * GIB)),
     )
 
 
@@ -265,8 +271,8 @@ def _item_gb(sample_rate: int, precision: str) -> float:
     return ITEM_GB[sample_rate] * (1.0 if precision == "fp32" else 0.5)
 
 
-def _fitting_batch(facts: Facts, gpu: Gpu | None, per_item: float) -> tuple[int, int]:
-    """Count items that fit, plainly and with checkpointing, by the memory model."""
+def _fitting_batch(facts: Facts, gpu: Gpu | None, per_item: float) -> tuple[int, int, float]:
+    """Count items that fit, plainly and with checkpointing, by the memory model; and the GB free."""
     if gpu is None:
         room = (facts.ram_free_bytes or facts.ram_bytes) / GIB * USABLE - CPU_FIXED_GB
         most = CPU_MAX_BATCH
@@ -278,7 +284,7 @@ def _fitting_batch(facts: Facts, gpu: Gpu | None, per_item: float) -> tuple[int,
     plain, checkpointed = (
         max(1, min(most, int(room / cost))) for cost in (per_item, per_item * CHECKPOINTED)
     )
-    return plain, checkpointed
+    return plain, checkpointed, room
 
 
 # -------------------------------------------------------------------------------- overrides

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvc_colab.models.layers import LEAKY_SLOPE, NormedConv1d, NormedConv2d
+from rvc_colab.models.layers import LEAKY_SLOPE, NormedConv1d, NormedConv2d, recompute
 
 PERIODS = {"v1": (2, 3, 5, 7, 11, 17), "v2": (2, 3, 5, 7, 11, 17, 23, 37)}
 
@@ -71,6 +71,7 @@ class MultiPeriodDiscriminator(nn.Module):
     def __init__(self, version: str = "v2", widths: DiscriminatorWidths | None = None) -> None:
         super().__init__()
         widths = widths or DiscriminatorWidths()
+        self.recomputed: frozenset[int] = frozenset()  # discriminators that keep nothing
         self.discriminators = nn.ModuleList(
             [
                 ScaleDiscriminator(widths),
@@ -84,7 +85,12 @@ class MultiPeriodDiscriminator(nn.Module):
         No layer mixes the items of a batch, so real and generated sound may go through in one pass
         (`torch.cat((real, fake))`) and be told apart by `chunk(2)` of what comes out.
         """
-        judged = [discriminator(waves) for discriminator in self.discriminators]
+        judged = [
+            recompute(judge, waves)
+            if number in self.recomputed and torch.is_grad_enabled()
+            else judge(waves)
+            for number, judge in enumerate(self.discriminators)
+        ]
         return [scores for scores, _ in judged], [maps for _, maps in judged]
 
 

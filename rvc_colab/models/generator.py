@@ -18,6 +18,7 @@ from rvc_colab.models.layers import (
     Conv1d,
     NormedConv1d,
     NormedUpsample,
+    recompute,
     use_channels_last,
 )
 from rvc_colab.models.source import HarmonicSource
@@ -60,6 +61,7 @@ class Generator(nn.Module):
         super().__init__()
         initial = config.upsample_initial_channels
         self.channels_last = False
+        self.recomputed: frozenset[int] = frozenset()  # stages whose blocks keep nothing
         self.context_frames = _context_frames(config)
         self.kernels = len(config.resblock_kernels)
         self.reach = _block_reach(config)
@@ -104,7 +106,10 @@ class Generator(nn.Module):
             x = up(F.leaky_relu_(x, LEAKY_SLOPE))
             if source is not None:
                 x.add_(self.noise_convs[stage](source))
-            x = self._mixed_in_tiles(stage, x)
+            if stage in self.recomputed and torch.is_grad_enabled():
+                x = recompute(self._mixed_in_tiles, stage, x)
+            else:
+                x = self._mixed_in_tiles(stage, x)
         wave = torch.tanh(self.conv_post(F.leaky_relu_(x, _LAST_SLOPE)))
         return wave.squeeze(2) if self.channels_last else wave
 

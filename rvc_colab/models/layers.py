@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -67,6 +69,11 @@ class NormedUpsample(nn.ConvTranspose1d):
             return F.conv_transpose1d(input, kernel, bias, rate, padding, extra)
         kernel = _with_row(kernel)
         return F.conv_transpose2d(input, kernel, bias, (1, rate), (0, padding), (0, extra))
+
+
+def recompute(function: Callable[..., Any], *values: Any) -> Any:
+    """Call a function that draws nothing; what it keeps for its gradient is computed again then."""
+    return checkpoint(function, *values, use_reentrant=False, preserve_rng_state=False)
 
 
 class ChannelNorm(nn.Module):

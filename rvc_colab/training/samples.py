@@ -7,6 +7,7 @@ import torch
 
 from rvc_colab.models.synthesizer import InferOptions, Synthesizer
 from rvc_colab.training.batches import ClipStore
+from rvc_colab.training.feeding import moved
 
 
 @torch.no_grad()
@@ -16,13 +17,14 @@ def speak(model: Synthesizer, clips: ClipStore, number: int, seed: int) -> np.nd
     The same noise each time, so that two moments of a run differ by the voice alone.
     """
     frames = clips.lengths[number]
-    batch = clips.gather([number], frames)
-    generator = torch.Generator(clips.device).manual_seed(seed)
+    device = model.emb_g.weight.device
+    batch = moved(clips.gather([number], frames), device)
+    generator = torch.Generator(device).manual_seed(seed)
     shape = (1, model.config.inter_channels, frames)
     options = InferOptions(
-        prior_noise=torch.randn(shape, generator=generator, device=clips.device),
+        prior_noise=torch.randn(shape, generator=generator, device=device),
         source_noise=torch.randn(
-            1, frames * model.config.hop, 1, generator=generator, device=clips.device
+            1, frames * model.config.hop, 1, generator=generator, device=device
         ),
     )
     wave = model.infer(

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from rvc_colab.audio.spectral import SpectrogramConfig, log_mel, log_mel_from_wave
+from rvc_colab.models.discriminators import MultiPeriodDiscriminator
+from rvc_colab.models.layers import recompute
 from rvc_colab.models.synthesizer import Synthesizer, TrainingNoise, slice_segments
 from rvc_colab.training.batches import Batch, Draw
 from rvc_colab.training.losses import (
@@ -69,6 +71,7 @@ class Machinery:
     backward: Callable[[Tensor], None] = torch.Tensor.backward
     unscale: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None
     unsynced: Callable[[nn.Module], AbstractContextManager[None]] = lambda network: nullcontext()
+    forget: Callable[[], None] = lambda: None  # that gradients were unscaled
 
 
 class GanStep:
@@ -87,6 +90,7 @@ class GanStep:
         model = generator.plain
         assert isinstance(model, Synthesizer)
         self.frames, self.hop = model.config.segment_frames, model.config.hop
+        self._discriminated: Losses | None = None  # of a step that broke off after this half
 
     def step(
         self, parts: Sequence[tuple[Batch, Draw]], adversarial: bool = True, measure: bool = False
@@ -94,14 +98,26 @@ class GanStep:
         """Train on one batch in parts (several = gradient accumulation) and return its losses.
 
         Without `adversarial` the discriminator rests and the generator learns to reconstruct only.
-        With `measure` the gradient norms are returned too. Values stay on the device.
+        With `measure` the gradient norms are returned too. Values stay on the device. A step that
+        broke off is repeated by calling again with the same clips and draws, in whatever parts:
+        what was applied is not applied twice.
         """
         losses: Losses = {}
         made = self._generate(parts[0], keep=True) if len(parts) == 1 else None
         if adversarial:
-            losses |= self._train_discriminator(parts, made, measure)
+            if self._discriminated is None:
+                self._discriminated = self._train_discriminator(parts, made, measure)
+            losses |= self._discriminated
         losses |= self._train_generator(parts, made, adversarial, measure)
+        self._discriminated = None
         return losses
+
+    def abandon(self) -> None:
+        """Let go of what a step that broke off left behind."""
+        for player in (self.generator, self.discriminator):
+            player.optimizer.zero_grad()
+            _drop_half_made(player.optimizer)
+        self.machinery.forget()
 
     def _generate(self, part: tuple[Batch, Draw], keep: bool) -> tuple[Losses, Tensor, Tensor]:
         """Reconstruct a part: (its own loss terms, real slice, generated slice)."""
@@ -138,7 +154,8 @@ class GanStep:
             _, real, fake = made or self._generate(part, keep=False)
             with self._synced(player, last=number == len(parts) - 1):
                 with self.machinery.autocast():
-                    scores, _ = player.network(torch.cat((real, fake.detach())))
+                    # The maps are let go at once: nobody needs those that are computed again.
+                    scores = player.network(torch.cat((real, fake.detach())))[0]
                 judged = [score.chunk(2) for score in scores]
                 loss = discriminator_loss([r for r, _ in judged], [f for _, f in judged])
                 self.machinery.backward(loss / len(parts))
@@ -170,13 +187,17 @@ class GanStep:
     def _judged(self, real: Tensor, fake: Tensor) -> Losses:
         """What the frozen discriminator says of the generated slice, against the real one."""
         judge = self.discriminator.plain
+        assert isinstance(judge, MultiPeriodDiscriminator)
+        terms = []
         with self.machinery.autocast():
-            with torch.no_grad():
-                _, real_maps = judge(real)
-            scores, fake_maps = judge(fake)
+            for number, each in enumerate(judge.discriminators):
+                if number in judge.recomputed:
+                    terms.append(recompute(_opinion, each, real, fake))
+                else:
+                    terms.append(_opinion(each, real, fake))
         return {
-            "feature": feature_loss(real_maps, fake_maps),
-            "adversarial": adversarial_loss(scores),
+            "feature": torch.stack([feature for feature, _ in terms]).sum(),
+            "adversarial": torch.stack([adversarial for _, adversarial in terms]).sum(),
         }
 
     def _synced(self, player: Player, last: bool) -> AbstractContextManager[None]:
@@ -195,6 +216,22 @@ class GanStep:
             norms = {f"grad_norm/{name}": norm}
         player.optimizer.step()
         return norms
+
+
+def _opinion(judge: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+    """One discriminator's (feature, adversarial) terms; the real slice leaves no graph."""
+    with torch.no_grad():
+        _, real_maps = judge(real)
+    scores, fake_maps = judge(fake)
+    return feature_loss([real_maps], [fake_maps]), adversarial_loss([scores])
+
+
+def _drop_half_made(optimizer: torch.optim.Optimizer) -> None:
+    """Take out moments of which only some could be made; they are made again, as zeros."""
+    state = getattr(optimizer, "optimizer", optimizer).state
+    names = {name for values in state.values() for name in values}
+    for parameter in [key for key, values in state.items() if set(values) != names]:
+        del state[parameter]
 
 
 def mean_of(values: list[Tensor]) -> Tensor:
