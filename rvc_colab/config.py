@@ -326,9 +326,9 @@ def range_in_words(info: FieldInfo) -> str:
     high = limit.get("le", limit.get("lt"))
     above = "above " if "gt" in limit else ""
     if low is not None and high is not None:
-        text = f"{above}{low:g} to {high:g}"
+        text = f"{above}{low:.10g} to {high:.10g}"
     elif low is not None:
-        text = f"above {low:g}" if above else f"{low:g} or more"
+        text = f"above {low:.10g}" if above else f"{low:.10g} or more"
     else:
-        text = f"at most {high:g}" if high is not None else ""
+        text = f"at most {high:.10g}" if high is not None else ""
     return f"{text} {unit}".strip() if unit != "share" else text

@@ -114,7 +114,10 @@ def _from_env(model: type[Choices], env: Mapping[str, str]) -> dict[str, tuple[A
                 try:
                     found[field] = (_FOREIGN_VARIABLES[variable][2](text), f" (from {variable})")
                 except ValueError as error:
-                    raise ConfigError(f"{variable}={text!r} is {error}.") from None
+                    raise ConfigError(
+                        f"{variable}={text!r} is refused: it is {error}.",
+                        f"It sets {field}; without it the default counts.",
+                    ) from None
             else:
                 found[field] = (text, f" (from {variable})")
     return found
