@@ -67,9 +67,12 @@ class SharedConversion:
         format: str = "wav",
     ) -> FolderResult:
         """Convert every sound file under a folder as `run.convert_folder` does."""
-        # First alone: a voice that cannot be used is one error, and not one for each file.
-        self._give_way(lambda converter, config: None)
+        self.check()
         return convert_each(source, target, self.file, progress, format)
+
+    def check(self) -> None:
+        """Load the models ahead: a voice that cannot be used is one error, not one per file."""
+        self._give_way(lambda converter, config: None)
 
     def _give_way(self, use: Callable[[Converter, ConversionConfig], Result]) -> Result:
         """Lend the models and use them, again with less while memory runs out."""

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rvc_colab.audio.files import WRITABLE_FORMATS, probe
 from rvc_colab.config import ConversionConfig
-from rvc_colab.conversion.converter import NO_INDEX, Converter, choose_index
-from rvc_colab.conversion.pipeline import Networks
+from rvc_colab.conversion.converter import NO_INDEX
 from rvc_colab.conversion.results import ConversionResult
-from rvc_colab.conversion.run import convert_file
-from rvc_colab.device import choose_device
+from rvc_colab.conversion.shared import SharedConversion
 from rvc_colab.errors import AudioError, Cancelled, RVCError
-from rvc_colab.features.encoder_names import check_encoder, default_encoder
 from rvc_colab.progress import Progress
-from rvc_colab.store.checkpoint import describe_voice
-from rvc_colab.store.voices import DEMO, find_voice
+from rvc_colab.store.voices import DEMO
 from rvc_colab.ui.page import Page
 from rvc_colab.workspace import write_atomically
 
@@ -47,38 +42,12 @@ class Outcome:
     problem: str = ""
 
 
-@contextlib.contextmanager
-def borrowed_converter(page: Page, wish: Wish) -> Iterator[Converter]:
-    """Lend a voice with its encoder, pitch estimator and index, shared with everybody.
-
-    Raises what the loaders raise, and MemoryBudgetError when there is no room.
-    """
+def shared_conversion(page: Page, wish: Wish) -> SharedConversion:
+    """Make ready to convert with the models that everybody on the page shares."""
     name = page.voice(wish.voice)
-    config, workspace = wish.config, page.workspace
-    path = find_voice(DEMO if name == DEMO else workspace.weights / f"{name}.pth", workspace)
-    file = describe_voice(path)
-    encoder = config.encoder or default_encoder(file.encoder)
-    warnings = [*file.warnings, *check_encoder(file.encoder, encoder)]
-    index = choose_index(
-        None if wish.with_index else NO_INDEX, path, file.config.version, workspace
-    )
-    keys = {"voice": f"voice:{path}", "encoder": f"encoder:{encoder}"}
-    if file.config.has_f0:
-        keys["f0"] = f"f0:{config.f0_method}"
-    if index is not None and config.index_rate > 0:
-        keys["index"] = f"index:{index}"
-    choice = choose_device(config.device, config.precision)
-    dtype = str(choice.dtype).removeprefix("torch.")
-    with page.lifecycle.manager.acquire_all(list(keys.values()), str(choice.device), dtype) as lent:
-        models = dict(zip(keys, (lease.model for lease in lent), strict=True))
-        for lease in lent:
-            warnings += lease.notes
-        bank = models.get("index")
-        networks = Networks(
-            models["voice"].network, models["encoder"], models.get("f0"), bank, choice.device
-        )
-        card = {"voice": name, "encoder": encoder, "index": index and index.name}
-        yield Converter(networks, card | {"device": choice.reason}, warnings)
+    voice = DEMO if name == DEMO else str(page.workspace.weights / f"{name}.pth")
+    index = None if wish.with_index else NO_INDEX
+    return SharedConversion(voice, index, wish.config, page.workspace, page.lifecycle.manager)
 
 
 def convert_files(
@@ -102,19 +71,19 @@ def convert_files(
     folder = page.new_folder(person)
     outcomes: list[Outcome] = []
     taken: set[str] = set()
-    with borrowed_converter(page, wish) as converter:
-        for source in files:
-            progress.check()
-            target = folder / _result_name(source, wish, taken)
-            try:
-                made = convert_file(source, target, converter, wish.config, progress)
-                outcomes.append(Outcome(source, made))
-            except Cancelled:
+    shared = shared_conversion(page, wish)
+    shared.check()
+    for source in files:
+        progress.check()
+        target = folder / _result_name(source, wish, taken)
+        try:
+            outcomes.append(Outcome(source, shared.file(source, target, progress)))
+        except Cancelled:
+            raise
+        except RVCError as error:
+            if len(files) == 1:
                 raise
-            except RVCError as error:
-                if len(files) == 1:
-                    raise
-                outcomes.append(Outcome(source, None, f"{error.message} {error.hint}".strip()))
+            outcomes.append(Outcome(source, None, f"{error.message} {error.hint}".strip()))
     return outcomes
 
 
