@@ -95,11 +95,11 @@ def test_every_choice_has_help(section: str) -> None:
 
 def test_a_switch_that_is_neither_yes_nor_no_is_refused_with_a_next_step() -> None:
     with pytest.raises(ConfigError, match="RVC_USE_FP16='maybe'") as error:
-        load(ConversionConfig, env={"RVC_USE_FP16": "maybe"})
+        settings.load(ConversionConfig, env={"RVC_USE_FP16": "maybe"})
     assert error.value.hint
 
 
 def test_large_bounds_are_written_out() -> None:
     with pytest.raises(ConfigError) as error:
-        load(ConversionConfig, {"seed": -1}, env={})
+        settings.load(ConversionConfig, {"seed": -1}, env={})
     assert "0 to 4294967295" in error.value.hint
