@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -36,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             build_parser().print_help()
             return 0
         drawing.set_up_logging(parsed.verbose)
+        _prepare_process(parsed.config)
         return int(_command(parsed.command)(parsed) or 0)
     except Cancelled as stopped:
         drawing.say_error(stopped)
@@ -58,6 +60,15 @@ def _fault(error: Exception) -> RVCError:
     what = str(error) or "no more is known"
     hint = "Run it again with --debug to see where, and report it if it stays."
     return RVCError(f"{type(error).__name__}: {what[:300]}", hint)
+
+
+def _prepare_process(config: str | None) -> None:
+    """Set what must stand before torch is loaded: its allocator, and the file of the settings."""
+    from rvc_colab.memory.allocator import apply_allocator_settings
+
+    apply_allocator_settings(os.environ)
+    if config:  # for what reads settings by itself: the memory manager, the page
+        os.environ["RVC_CONFIG"] = config
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], Any]:
@@ -176,6 +187,15 @@ def _add_machine(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--output", metavar="DIR", default="demo", help="folder for sound, picture and report"
     )
     add("doctor", "look at the machine, one line and one remedy each")
+    gpu = add("gpu", "show devices, memory, loaded models and alerts")
+    gpu.add_argument(
+        "--watch",
+        metavar="SECONDS",
+        nargs="?",
+        type=float,
+        const=2.0,
+        help="show it again and again, until Ctrl-C",
+    )
     _add_page(add("ui", "open the web page; needs the extra `ui`"))
     bench = add("bench", "measure seconds per stage on full-size models with random weights")
     bench.add_argument("what", choices=["convert", "train"], metavar="convert|train")

@@ -57,6 +57,7 @@ def train(arguments: argparse.Namespace) -> int:
 def training_step(arguments: argparse.Namespace) -> int:
     """Run one step of the training journey."""
     from rvc_colab import config, settings
+    from rvc_colab.profiling import profiled
     from rvc_colab.training import recipe
     from rvc_colab.workspace import Workspace
 
@@ -66,9 +67,9 @@ def training_step(arguments: argparse.Namespace) -> int:
     place = Workspace.locate(arguments.workspace)
     step = getattr(recipe, arguments.step)
     words = [arguments.name, *([arguments.folder] if arguments.step == "preprocess" else [])]
-    with _progress() as progress:
+    with _progress() as progress, profiled(choices.profiling, place, arguments.step) as profile:
         result = step(*words, choices, place, progress)
-    _report(arguments, result)
+    _report(arguments, result, profile.record() if profile else None)
     return 0
 
 
@@ -87,18 +88,31 @@ def demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _report(arguments: argparse.Namespace, result: Any) -> None:
+def _report(
+    arguments: argparse.Namespace, result: Any, profile: dict[str, Any] | None = None
+) -> None:
     """Print a result: its record as one JSON line, or in words with its warnings."""
+    record = result.record()
+    if profile := profile or record.get("profile"):
+        drawing.say_profile(profile)
+        record["profile"] = profile
     if arguments.json:
-        drawing.say_json(result.record())
+        drawing.say_json(record)
         return
     drawing.say(result.in_words())
 
 
 @contextmanager
 def _progress() -> Iterator[drawing.ConsoleProgress]:
-    """Draw progress; the first Ctrl-C or SIGTERM asks for a clean stop, the second ends at once."""
+    """Draw progress; the first Ctrl-C or SIGTERM asks for a clean stop, the second ends at once.
+
+    Meanwhile memory is watched, and given back where it runs short.
+    """
+    from rvc_colab.memory import default_lifecycle
+
     progress = drawing.ConsoleProgress()
+    lifecycle = default_lifecycle()
+    lifecycle.start_automatic()
     asked: list[int] = []
 
     def stop(number: int, frame: object) -> None:
@@ -114,5 +128,6 @@ def _progress() -> Iterator[drawing.ConsoleProgress]:
         yield progress
     finally:
         progress.close()
+        lifecycle.stop_automatic()
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -111,6 +111,18 @@ def say_json(record: dict[str, Any]) -> None:
     print(json.dumps(record, ensure_ascii=False, default=str, sort_keys=False))
 
 
+def say_profile(profile: dict[str, Any]) -> None:
+    """Print time and memory per stage on stderr, and where the trace is."""
+    print(profile["table"], file=sys.stderr)
+    print(f"{profile['trace']}: open it in ui.perfetto.dev", file=sys.stderr)
+
+
+def redraw(text: str) -> None:
+    """Print how things stand now; on a terminal over what stood before."""
+    clear = "\x1b[H\x1b[2J" if sys.stdout.isatty() else ""
+    print(f"{clear}{text}", flush=True)
+
+
 def say_error(error: RVCError) -> None:
     """Print an error in two lines on stderr: what was found, what to do."""
     message = " ".join(error.message.split())

@@ -1,4 +1,4 @@
-"""The commands about the machine: `doctor`, `fetch`, `bench`, `ui`."""
+"""The commands about the machine: `doctor`, `gpu`, `fetch`, `bench`, `ui`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import os
 import signal
 
 from rvc_colab.cli import drawing
+from rvc_colab.errors import ConfigError
+
+LEAST_PAUSE = 0.1  # s between two looks
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -63,6 +66,29 @@ def bench(arguments: argparse.Namespace) -> int:
         drawing.say_json(report)
     else:
         drawing.say(drawing.table(rows[0], rows[1:]))
+    return 0
+
+
+def gpu(arguments: argparse.Namespace) -> int:
+    """Show devices, memory, loaded models and alerts, once or again and again."""
+    from rvc_colab.memory import reports
+    from rvc_colab.memory.process import make_lifecycle
+    from rvc_colab.workspace import Workspace
+
+    lifecycle = make_lifecycle(Workspace.locate(arguments.workspace))
+    if arguments.watch is None:
+        if arguments.json:
+            drawing.say_json(reports.report(lifecycle))
+        else:
+            drawing.say(reports.report_text(lifecycle))
+        return 0
+    if arguments.watch < LEAST_PAUSE:
+        raise ConfigError(
+            f"--watch {arguments.watch:g} is too often.", f"{LEAST_PAUSE} s at least."
+        )
+    make = reports.report_line if arguments.json else reports.report_text
+    for picture in reports.watch(lifecycle, arguments.watch, make=make):
+        drawing.redraw(picture)
     return 0
 
 

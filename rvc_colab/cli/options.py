@@ -21,6 +21,9 @@ _GROUPS = {
 }
 
 
+_ALIASES = {"profiling": ["--profile"]}
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose refusals are ours: two lines and exit code 2."""
 
@@ -41,7 +44,9 @@ def add_settings(parser: argparse.ArgumentParser, model: type[BaseModel]) -> Non
         name = str(config.extras(info)["group"])
         if name not in groups:
             groups[name] = parser.add_argument_group(_GROUPS[name])
-        groups[name].add_argument(option_name(field), **_argument(field, info))
+        groups[name].add_argument(
+            option_name(field), *_ALIASES.get(field, []), **_argument(field, info)
+        )
 
 
 def _argument(field: str, info: FieldInfo) -> dict[str, Any]:

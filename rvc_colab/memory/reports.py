@@ -55,6 +55,11 @@ def report_json(lifecycle: Lifecycle | None = None) -> str:
     return json.dumps(report(lifecycle), indent=2, ensure_ascii=False)
 
 
+def report_line(lifecycle: Lifecycle | None = None) -> str:
+    """Return the report as JSON in one line."""
+    return json.dumps(report(lifecycle), ensure_ascii=False)
+
+
 def report_text(lifecycle: Lifecycle | None = None) -> str:
     """Return the report for a person, in lines of at most about 100 characters."""
     facts = report(lifecycle)
@@ -71,10 +76,11 @@ def watch(
     lifecycle: Lifecycle | None = None,
     seconds: float = WATCH_SECONDS,
     sleep: Callable[[float], object] = time.sleep,
+    make: Callable[[Lifecycle | None], str] = report_text,
 ) -> Iterator[str]:
-    """Yield the report for a person every `seconds`, for ever; a front door redraws it."""
+    """Yield the report every `seconds`, for ever; a front door redraws it."""
     while True:
-        yield report_text(lifecycle)
+        yield make(lifecycle)
         sleep(seconds)
 
 

@@ -7,6 +7,7 @@ page = launch()          # http://127.0.0.1:7860, for this machine only
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from rvc_colab.errors import MissingExtraError
@@ -25,6 +26,9 @@ def launch(workspace: Workspace | None = None, options: PageOptions | None = Non
     Only this machine reaches it; with `PageOptions(public=True)`, as behind a tunnel, it asks for
     a user and a password, made up when not given.
     """
+    from rvc_colab.memory.allocator import apply_allocator_settings
+
+    apply_allocator_settings(os.environ)  # before gradio's part of the page loads torch
     try:
         import gradio as _gradio  # noqa: F401
     except ImportError as error:
