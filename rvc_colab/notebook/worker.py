@@ -85,6 +85,7 @@ def main(words: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: progress.cancel())
     progress.write(status=RUNNING)
     try:
+        _prepare_process()
         result = VERBS[request["verb"]](request, progress)
     except Cancelled:
         progress.write(status=STOPPED)
@@ -98,6 +99,14 @@ def main(words: list[str]) -> int:
     status = STOPPED if "stopped" in ended or progress.cancelled else DONE
     progress.write(status=status, result=result, message=_closing_words(ended))
     return 0
+
+
+def _prepare_process() -> None:
+    """Settle torch's allocator before torch is loaded, and let memory be given back by itself."""
+    from rvc_colab.memory import apply_allocator_settings, default_lifecycle
+
+    apply_allocator_settings(os.environ)
+    default_lifecycle().start_automatic()
 
 
 def _closing_words(ended: str) -> str:

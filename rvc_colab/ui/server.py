@@ -13,9 +13,7 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from rvc_colab.config import ConversionConfig, GpuConfig
 from rvc_colab.errors import ConfigError
-from rvc_colab.settings import load
 from rvc_colab.store.assets import bundled
 from rvc_colab.ui.access import Doorkeeper, Owners
 from rvc_colab.ui.app import build_blocks
@@ -82,16 +80,9 @@ def open_page(workspace: Workspace | None = None, options: PageOptions | None = 
 
 def make_page(workspace: Workspace, options: PageOptions) -> Page:
     """Make what the tabs share."""
-    from rvc_colab.memory import Families, Lifecycle, MemoryMonitor, ModelManager
-    from rvc_colab.memory.built_in import built_in_families
-    from rvc_colab.memory.probe import MachineProbe
+    from rvc_colab.memory.process import make_lifecycle
 
-    config = load(GpuConfig)
-    families = Families(built_in_families(lambda: workspace))
-    families.install_entry_points()
-    manager = ModelManager(families, config=config)
-    manager.configure(config, load(ConversionConfig).device)
-    lifecycle = Lifecycle(manager, MemoryMonitor(config, MachineProbe(workspace.root)))
+    lifecycle = make_lifecycle(workspace)
     uploads, outputs, examples = (
         workspace.cache / "page",
         workspace.root / "outputs",
