@@ -13,7 +13,7 @@ from rvc_colab.errors import NotebookError
 from rvc_colab.notebook import drive
 from rvc_colab.notebook.command import say
 from rvc_colab.notebook.drive import FOLDER, Places, Storage
-from rvc_colab.notebook.environment import COLAB, KAGGLE, Environment, platform_name
+from rvc_colab.notebook.environment import COLAB, KAGGLE, platform_name
 from rvc_colab.notebook.jobs import read_json, write_json
 from rvc_colab.notebook.links import LINKED
 from rvc_colab.notebook.publishing import copy_verified, publish
@@ -108,17 +108,16 @@ def fit_clip(
     return {**settings, "transpose": shift}
 
 
-def processes(settings: dict[str, Any], where: Environment) -> tuple[int, str]:
-    """Return on how many GPUs to train, and the plan in words; takes `gpus` out of `settings`."""
+def processes(settings: Mapping[str, Any], gpus: int | None) -> tuple[int, str]:
+    """Return on how many GPUs to train (at most `gpus`), and the plan in words."""
     from rvc_colab.hardware import facts, plan_training
 
-    asked = settings.pop("gpus", None)
     plan = plan_training(
         facts(ask_torch=False), settings.get("sample_rate") or 40000, settings.get("batch_size")
     )
     if settings.get("device", "auto") not in ("auto", "cuda"):
         return 1, f"Training on {settings['device']}."
-    return min(asked or plan.processes, plan.processes), plan.in_words()
+    return min(gpus or plan.processes, plan.processes), plan.in_words()
 
 
 def play_last(converted: Path | None, workspace: Workspace) -> None:

@@ -179,7 +179,8 @@ class Studio:
         """Train the voice `name` in the background, or go on with a training that was cut off.
 
         `recordings` is a folder, a zip or a file; when empty the folder `recordings/NAME` of where
-        results are kept. `settings` are those of TrainingConfig. Waits in a run without a person.
+        results are kept. `settings` are those of TrainingConfig, and `gpus`: at most so many are
+        used. Waits in a run without a person.
         """
         if not now:
             say("Training is switched off here. Tick train_now when your recordings are in place.")
@@ -187,14 +188,14 @@ class Studio:
         from rvc_colab import config
         from rvc_colab.settings import load
 
-        name = safe_name(name)
+        name, gpus = safe_name(name), settings.pop("gpus", None)
         load(config.TrainingConfig, settings)
         job = running(self.workspace, "train", name=name)
         if job:
             say("This training is running already; here it is.")
         else:
             folder = self._training_folder(name, recordings, upload)
-            processes, words = outlet.processes(settings, self.environment)
+            processes, words = outlet.processes(settings, gpus)
             say(words)
             settings = self._within_session(settings)
             asked = {"name": name, "folder": str(folder)}

@@ -352,11 +352,15 @@ def test_all_gpus_are_used_unless_fewer_are_asked_for(monkeypatch: pytest.Monkey
         for i in range(2)
     )
     monkeypatch.setattr(hardware, "facts", lambda **_: Facts(gpus=gpus, ram_bytes=31 << 30))
-    where = Environment(KAGGLE)
-    assert outlet.processes({}, where)[0] == 2
-    asked: dict[str, Any] = {"gpus": 1}
-    assert outlet.processes(asked, where)[0] == 1 and asked == {}
-    assert outlet.processes({"device": "cpu"}, where)[0] == 1
+    assert outlet.processes({}, None)[0] == 2
+    assert outlet.processes({}, 1)[0] == 1
+    assert outlet.processes({"device": "cpu"}, None)[0] == 1
+
+
+def test_the_number_of_gpus_is_no_setting_of_the_training(studio: Studio) -> None:
+    _recordings(studio)
+    studio.train(True, "ann", wait=True, gpus=1, epochs=1)
+    assert studio.job is not None and studio.job.request()["settings"] == {"epochs": 1}
 
 
 def test_watch_shows_a_training_again(studio: Studio, said: Any) -> None:
