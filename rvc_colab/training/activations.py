@@ -69,7 +69,7 @@ def _stages(generator: Generator, frames: int) -> Iterable[tuple[int, int]]:
             pairs = len(block.convs1)  # type: ignore[arg-type]
             # Both activations of each pair, and the sum that the next one begins with.
             values += (3 * pairs - 1) * channels * length
-            kernel = block.convs1[0].kernel_size[0]  # type: ignore[index]
+            kernel = block.convs1[0].kernel_size[0]  # type: ignore[index, union-attr]
             operations += 2 * pairs * 2 * kernel * channels**2 * length
         yield values, operations
 

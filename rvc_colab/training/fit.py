@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from dataclasses import asdict, dataclass, field
@@ -15,11 +16,15 @@ from rvc_colab.errors import TrainingError
 from rvc_colab.models.synthesizer import Synthesizer
 from rvc_colab.profiling import stage
 from rvc_colab.progress import Progress
-from rvc_colab.training.batches import Batch, ClipStore, Draw, draw_for, part_of
+from rvc_colab.training.activations import recompute_as_asked
+from rvc_colab.training.batches import ClipStore
+from rvc_colab.training.compilation import speed_up_as_asked
+from rvc_colab.training.feeding import Place, Shares
 from rvc_colab.training.journal import Journal
 from rvc_colab.training.machine import Machine
 from rvc_colab.training.networks import Networks
-from rvc_colab.training.sampler import BatchPlan, step_seed
+from rvc_colab.training.passes import Passes
+from rvc_colab.training.sampler import BatchPlan
 from rvc_colab.training.samples import speak
 from rvc_colab.training.snapshots import Snapshots
 from rvc_colab.training.state import Position, RunState
@@ -91,7 +96,7 @@ class Fitting:
         )
         # The (1, K) form of the same convolutions: same numbers, faster, above all in 16 bit.
         self.networks.generator.dec.channels_last = True
-        self.game = GanStep(
+        game = GanStep(
             players["generator"], players["discriminator"], settings, machine.machinery()
         )
         self.state = RunState(players, Position(), self.facts, machine.scaler)
@@ -102,6 +107,12 @@ class Fitting:
             machine.processes,
             config.seed,
         )
+        self.passes = Passes(game, self.networks, self._shares(), machine, config)
+        if words := recompute_as_asked(
+            self.networks, config.activation_checkpointing, machine.plan
+        ):
+            _log.info("%s", words)
+        self._notes = machine.notes + speed_up_as_asked(self.networks, config, machine)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self._losses: dict[str, float] = {}
@@ -109,6 +120,10 @@ class Fitting:
         self.writer = SnapshotWriter(self.snapshots)
         self.resumed_from: int | None = None
         self._measure_after = 0.0
+
+    def _shares(self) -> Shares:
+        size, process = self.networks.generator.config, self.machine.accelerator.process_index
+        return Shares(self.clips, self.plan, size, process, self.machine.device)
 
     @property
     def position(self) -> Position:
@@ -139,7 +154,11 @@ class Fitting:
         saved = sampled = reported = begun
         progress.stage("Training", max(0, self.total_steps - first))
         ended = ""
-        with StopRequests(progress, self.config.max_minutes) as stop:
+        with (
+            StopRequests(progress, self.config.max_minutes) as stop,
+            contextlib.closing(self.passes),
+        ):
+            self.passes.open(self._place(), self.total_steps, lambda: bool(stop.reason))
             while not ended:
                 now = time.monotonic()
                 due = now - reported >= REPORT_SECONDS or self.position.step == first
@@ -168,7 +187,13 @@ class Fitting:
                 self._save(seconds, last=True)
                 self._sample()
         rate = (self.position.step - first) / max(1e-9, self.position.seconds - before)
-        notes = [*self.snapshots.warnings, *self.writer.warnings, *in_words(self.position)]
+        notes = [
+            *self._notes,
+            *self.passes.notes,
+            *self.snapshots.warnings,
+            *self.writer.warnings,
+            *in_words(self.position),
+        ]
         if self.validator is not None:
             notes += self.validator.warnings
         return FitResult(self.position, ended, self._losses, rate, notes, self.resumed_from)
@@ -217,7 +242,7 @@ class Fitting:
             for group in player.optimizer.param_groups:
                 group["lr"] = rate
         adversarial = position.step >= self.config.reconstruction_steps
-        losses = self.game.step(self.parts(), adversarial, measure=report)
+        losses = self.passes.step(self._place(), adversarial, measure=report)
         self._add(losses)
         position.step += 1
         position.batch += 1
@@ -226,31 +251,9 @@ class Fitting:
         if report:
             self._report({name: float(value) for name, value in losses.items() if "/" in name})
 
-    def parts(self) -> list[tuple[Batch, Draw]]:
-        """Gather this process's share of the current step's clips, and its random draws.
-
-        The draws are made for the whole step in every process, so that they do not depend on how
-        many processes share it.
-        """
-        plan, position, config = self.plan, self.position, self.networks.generator.config
-        clips = plan.batch(position.epoch, position.batch)
-        frames = self.clips.padded_frames(clips, config.segment_frames)
-        lengths = torch.tensor([self.clips.lengths[i] for i in clips], device=self.clips.device)
-        generator = torch.Generator(self.clips.device).manual_seed(
-            step_seed(plan.seed, position.step)
-        )
-        draw = draw_for(lengths, frames, config, generator)
-        mean_frames = sum(self.clips.lengths[i] for i in clips) / (plan.parts * plan.processes)
-        shares = []
-        for part in range(plan.parts):
-            first, last = plan.share(part, self.machine.accelerator.process_index)
-            shares.append(
-                (
-                    self.clips.gather(clips[first:last], frames, mean_frames),
-                    part_of(draw, first, last),
-                )
-            )
-        return shares
+    def _place(self) -> Place:
+        position = self.position
+        return Place(position.step, position.epoch, position.batch)
 
     def _add(self, losses: dict[str, Tensor]) -> None:
         plain = {name: value for name, value in losses.items() if "/" not in name}
@@ -313,4 +316,4 @@ class Fitting:
         words = ", ".join(
             f"{name} {value:.3g}" for name, value in self._losses.items() if name != "total"
         )
-        return f"epoch {self.position.epoch + 1}, {words}"
+        return f"epoch {self.position.epoch + 1}, {self.passes.batch_in_words()}, {words}"

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -14,14 +14,16 @@ from typing import Any
 import torch
 
 from rvc_colab.config import Precision, TrainingConfig
-from rvc_colab.device import choose_device
+from rvc_colab.device import choose_device, cuda_memory
 from rvc_colab.hardware.machine import facts
 from rvc_colab.hardware.plan import TrainingPlan, plan_training
+from rvc_colab.training.batches import Clip
 from rvc_colab.training.devices import Devices, training_devices
 from rvc_colab.training.step import Machinery, Player
 
 _log = logging.getLogger(__name__)
 
+CLIPS_SHARE = 1 / 3
 _ACCELERATE_PRECISION = {"fp32": "no", "fp16": "fp16", "bf16": "bf16"}
 
 
@@ -65,13 +67,36 @@ class Machine:
         """Average values over the processes; all processes must ask together."""
         return values if self.processes == 1 else self.accelerator.reduce(values, "mean")
 
+    def place_for(self, clips: Sequence[Clip]) -> torch.device:
+        """Return where clips lie best: on the data's device where they fit, else in memory.
+
+        On a GPU they may take a third of what is free; the rest is for the networks.
+        """
+        device = self.devices.data if self.devices is not None and self.devices.apart else None
+        device = device or self.device
+        if device.type != "cuda":
+            return device
+        needed = sum(clip.wave.nbytes + clip.content.nbytes for clip in clips)
+        free, _ = cuda_memory(device.index or 0)
+        if needed <= free * CLIPS_SHARE:
+            return device
+        self.notes.append(
+            f"The clips ({needed / 2**30:.1f} GB) stay in memory: "
+            f"{device} has {free / 2**30:.1f} GB free."
+        )
+        _log.warning("%s", self.notes[-1])
+        return torch.device("cpu")
+
     def machinery(self) -> Machinery:
         """Return how a step makes and applies gradients here."""
+        scaler = self.scaler
         return Machinery(
             autocast=self.accelerator.autocast,
             backward=self.accelerator.backward,
             unscale=self.accelerator.unscale_gradients if self.scaler is not None else _nothing,
             unsynced=self.accelerator.no_sync if self.processes > 1 else Machinery().unsynced,
+            # An attempt that broke off may have unscaled gradients that are made again.
+            forget=scaler._per_optimizer_states.clear if scaler is not None else lambda: None,
         )
 
     def player(

@@ -217,7 +217,7 @@ def fit(
     if not snapshots.steps():
         taken, more = start_from(networks, config, workspace.cache)
         warnings += more
-    clips = ClipStore(loaded.clips, networks.spectrogram, machine.device)
+    clips = ClipStore(loaded.clips, networks.spectrogram, machine.place_for(loaded.clips))
     fitting = Fitting(config, machine, networks, clips, snapshots, facts=_facts(config, hearing))
     measured = load_clips(apart, hearing, working_set, config, size.segment_frames).clips
     if measured and machine.is_main:

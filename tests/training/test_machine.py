@@ -1,11 +1,14 @@
 """Device, precision and batch size: what is asked is taken, the rest planned."""
 
+import numpy as np
 import pytest
 import torch
 
 from rvc_colab.config import Precision, TrainingConfig
 from rvc_colab.errors import DeviceError
 from rvc_colab.settings import load
+from rvc_colab.training.batches import Clip
+from rvc_colab.training.devices import Devices
 from rvc_colab.training.machine import open_machine
 from rvc_colab.training.state import Position, RunState
 from rvc_colab.training.step import Player
@@ -82,3 +85,15 @@ def test_the_loss_scale_is_saved_and_restored() -> None:
     old.scale(torch.zeros(1))  # the scale becomes a tensor when first used
     state(new).restore(state(old).snapshot())
     assert new.get_scale() == 64.0
+
+
+def test_clips_that_do_not_fit_on_the_gpu_stay_in_memory(
+    tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine, gpu = open_machine(tiny_config), torch.device("cuda", 1)
+    machine.devices = Devices(torch.device("cuda", 0), gpu)
+    clips = [Clip(np.zeros(1000, np.float32), np.zeros((2, 256), np.float16), None)]
+    monkeypatch.setattr("rvc_colab.training.machine.cuda_memory", lambda index: (100_000, 0))
+    assert machine.place_for(clips) == gpu and not machine.notes
+    monkeypatch.setattr("rvc_colab.training.machine.cuda_memory", lambda index: (1_000, 0))
+    assert machine.place_for(clips).type == "cpu" and "stay in memory" in machine.notes[0]

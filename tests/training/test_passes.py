@@ -1,0 +1,158 @@
+"""When memory runs out the step is taken again, smaller, and nothing else changes."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rvc_colab.audio.spectral import spectrogram_config
+from rvc_colab.config import TrainingConfig
+from rvc_colab.errors import MemoryBudgetError
+from rvc_colab.progress import SilentProgress
+from rvc_colab.training.batches import Clip, ClipStore
+from rvc_colab.training.fit import Fitting
+from rvc_colab.training.machine import open_machine
+from rvc_colab.training.networks import build_networks
+from rvc_colab.training.passes import smaller
+from rvc_colab.training.sampler import BatchPlan
+from rvc_colab.training.snapshots import Snapshots
+from rvc_colab.training.step import GanStep
+
+TOLERANCE = 1e-5
+Make = Callable[..., Fitting]
+
+
+@pytest.fixture
+def make(tiny_config: TrainingConfig, tmp_path: Path) -> Make:
+    """Make a fitting of a tiny voice on noise: four slices a step, three steps."""
+    random = np.random.default_rng(0)
+    clips = [
+        Clip(
+            0.1 * random.standard_normal(160 * frames).astype(np.float32),
+            random.standard_normal((frames // 2, 256)).astype(np.float16),
+            np.full(frames, 200.0, dtype=np.float32),
+        )
+        for frames in (32, 40, 36, 40, 34)
+    ]
+
+    def build(**changes: Any) -> Fitting:
+        settings = {"batch_size": 4, "max_steps": 3, **changes}
+        config = tiny_config.model_copy(update=settings)
+        folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        networks = build_networks(config)
+        store = ClipStore(clips, spectrogram_config(16000, "v1"))
+        return Fitting(config, open_machine(config), networks, store, Snapshots(folder))
+
+    return build
+
+
+def _fail_above(
+    monkeypatch: pytest.MonkeyPatch, half: str, allowed: Callable[[GanStep, int], bool]
+) -> None:
+    """Let a half of the step run out of memory after its work, where it is not `allowed`."""
+    original = getattr(GanStep, half)
+
+    def limited(self: GanStep, parts: Any, *rest: Any) -> Any:
+        if not allowed(self, len(parts[0][0].spec)):
+            for player in (self.generator, self.discriminator):
+                for parameter in player.plain.parameters():
+                    parameter.grad = torch.ones_like(parameter)  # what an attempt leaves behind
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return original(self, parts, *rest)
+
+    monkeypatch.setattr(GanStep, half, limited)
+
+
+def _same_gradients(one: Fitting, two: Fitting) -> bool:
+    """Compare what one step left in the moments, of all parameters together."""
+    for name in ("generator", "discriminator"):
+        states = (f.state.players[name].optimizer.state_dict()["state"] for f in (one, two))
+        moments = [torch.cat([s["exp_avg"].flatten() for s in each.values()]) for each in states]
+        if float((moments[0] - moments[1]).norm() / moments[0].norm()) > TOLERANCE:
+            return False
+    return True
+
+
+@pytest.mark.parametrize("half", ["_train_discriminator", "_train_generator"])
+def test_out_of_memory_changes_the_passes_and_not_the_result(
+    make: Make, monkeypatch: pytest.MonkeyPatch, half: str
+) -> None:
+    plain, cramped = make(), make()
+    expected = plain.run(SilentProgress()).losses
+    _fail_above(monkeypatch, half, lambda game, size: size <= 1)
+    result = cramped.run(SilentProgress())
+    assert cramped.passes.plan == dataclasses.replace(plain.plan, size=1, parts=4)
+    assert result.position.step == 3 and len(result.warnings) == 2
+    assert "step 1" in result.warnings[0] and "2 × 2 passes = 4" in result.warnings[0]
+    assert result.losses == pytest.approx(expected, rel=TOLERANCE)
+
+
+def test_after_the_smallest_passes_activations_are_computed_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, cramped = make(max_steps=1), make(max_steps=1)
+    plain.run(SilentProgress())
+    _fail_above(
+        monkeypatch,
+        "_train_generator",
+        lambda game, size: bool(game.discriminator.plain.recomputed),  # type: ignore[arg-type]
+    )
+    result = cramped.run(SilentProgress())
+    assert "computed again" in result.warnings[-1] and len(result.warnings) == 3
+    assert _same_gradients(plain, cramped)
+
+
+def test_when_nothing_is_left_the_error_tells_what_was_tried(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fail_above(monkeypatch, "_train_generator", lambda game, size: False)
+    with pytest.raises(MemoryBudgetError, match="computed again"):
+        make(max_steps=1, batch_size=2).run(SilentProgress())
+
+
+def test_other_errors_go_on_unchanged(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*values: Any) -> Any:
+        raise RuntimeError("a shape is wrong")
+
+    monkeypatch.setattr(GanStep, "_train_generator", broken)
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        make(max_steps=1).run(SilentProgress())
+
+
+def test_a_rehearsal_finds_passes_that_fit_and_changes_nothing(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting = make()
+    before = [p.detach().clone() for p in fitting.networks.generator.parameters()]
+    with monkeypatch.context() as patched:
+        _fail_above(patched, "_train_generator", lambda game, size: size <= 2)
+        fitting.passes.rehearse()
+    assert (fitting.passes.plan.size, fitting.passes.plan.parts) == (2, 2)
+    assert "rehearsed" in fitting.passes.notes[0]
+    after = fitting.networks.generator.parameters()
+    assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, after, strict=True))
+    assert not fitting.state.players["generator"].optimizer.state
+
+
+def test_smaller_passes_hold_the_same_slices() -> None:
+    plan, seen = BatchPlan(100, 6, 1), []
+    while plan is not None:
+        seen.append((plan.size, plan.parts))
+        assert plan.batch(0, 1) == BatchPlan(100, 6, 1).batch(0, 1)
+        plan = smaller(plan)  # type: ignore[assignment]
+    assert seen == [(6, 1), (3, 2), (2, 3), (1, 6)]
+
+
+def test_half_made_moments_are_made_again(make: Make) -> None:
+    fitting = make(max_steps=1)
+    fitting.run(SilentProgress())
+    player = fitting.state.players["generator"]
+    first = next(iter(player.optimizer.state))
+    del player.optimizer.state[first]["exp_avg_sq"]
+    fitting.passes.game.abandon()
+    assert first not in player.optimizer.state and len(player.optimizer.state) > 1
