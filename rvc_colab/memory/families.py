@@ -26,6 +26,7 @@ Another package brings a family of its own through the entry point group `rvc_co
         lease.model.convert(...)
 
 The entry point names a class or function that returns the family when called without arguments.
+Two whole families, one of sound and one of text, are in docs/model_families.md.
 """
 
 from __future__ import annotations

@@ -6,7 +6,12 @@ import os
 import subprocess
 import sys
 
-from rvc_colab.memory.allocator import apply_allocator_settings
+from rvc_colab.memory.allocator import (
+    PRIMITIVES,
+    PRIMITIVES_KEPT,
+    apply_allocator_settings,
+    limit_primitive_cache,
+)
 
 
 def test_expandable_segments_are_set() -> None:
@@ -35,3 +40,15 @@ def test_importing_the_memory_package_sets_nothing_and_loads_no_torch() -> None:
     env = {k: v for k, v in os.environ.items() if not k.startswith("PYTORCH")}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_prepared_convolutions_are_limited() -> None:
+    env: dict[str, str] = {}
+    limit_primitive_cache(env)
+    assert env == {PRIMITIVES: PRIMITIVES_KEPT}
+
+
+def test_a_persons_own_limit_of_prepared_convolutions_stays() -> None:
+    env = {PRIMITIVES: "7"}
+    limit_primitive_cache(env)
+    assert env == {PRIMITIVES: "7"}

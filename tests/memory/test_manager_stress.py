@@ -1,4 +1,4 @@
-"""Eight threads, 2,000 acquires over 30 models with room for 5, a device failing at random."""
+"""Eight threads, 2,000 acquires over 30 networks with room for 5, a device failing at random."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ import threading
 import time
 
 import pytest
-from simulated_memory import MIB, SimulatedDevice, SimulatedFamily
+import torch
+from simulated_memory import MIB, SimulatedDevice, SimulatedFamily, SimulatedModel
 
 from rvc_colab.config import GpuConfig
 from rvc_colab.errors import MemoryBudgetError
-from rvc_colab.memory.families import Families
+from rvc_colab.memory.families import Families, ModelKey, Placement
 from rvc_colab.memory.manager import ModelManager
 
 THREADS, ACQUIRES, MODELS, ROOM_FOR = 8, 2000, 30, 5
 SIZE = 100 * MIB
 PATIENCE = 120.0  # seconds until threads that still run count as a deadlock
+
+
+class SmallNetworks(SimulatedFamily):
+    """Real networks on the simulated device; an evicted one is spoilt, so that its use shows."""
+
+    def load(self, key: ModelKey, placement: Placement) -> SimulatedModel:
+        model = super().load(key, placement)
+        model.network = torch.nn.Linear(8, 8).requires_grad_(False)
+        return model
+
+    def unload(self, model: SimulatedModel) -> None:
+        super().unload(model)
+        model.network.weight.fill_(float("nan"))
 
 
 class Crowd:
@@ -25,7 +39,7 @@ class Crowd:
     def __init__(self, failure_share: float, together: int, names: tuple[str, ...]) -> None:
         self.device = SimulatedDevice(ROOM_FOR * SIZE, names)
         sizes = {f"m{i}": SIZE - (i % 7) * MIB for i in range(MODELS)}
-        self.family = SimulatedFamily(self.device, sizes, working=0)
+        self.family = SmallNetworks(self.device, sizes, working=0)
         self.family.random, self.family.failure_share = random.Random(7), failure_share
         config = GpuConfig(max_memory_usage_percent=100)
         families = Families([self.family])
@@ -67,7 +81,8 @@ class Crowd:
         with self.manager.acquire_all(names) as leases:
             time.sleep(chance.random() * 5e-4)
             for name, lease in zip(names, leases, strict=True):
-                if not lease.model.alive or str(lease.key) != name:
+                heard = lease.model.network(torch.ones(8))
+                if not (lease.model.alive and heard.isfinite().all()) or str(lease.key) != name:
                     self.complaints.append(f"{name} was used after eviction")
             for device in self.device.names():
                 if self.manager.used(device) > self.manager.capacity(device):
