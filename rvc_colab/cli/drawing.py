@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -95,6 +96,9 @@ def set_up_logging(verbose: bool) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.WARNING)
     logger.propagate = False
+    if not verbose:  # read when these are imported, which is later
+        os.environ.setdefault("HF_HUB_VERBOSITY", "error")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     for library in ("huggingface_hub", "transformers", "faiss", "numba"):
         logging.getLogger(library).setLevel(logging.INFO if verbose else logging.ERROR)
 

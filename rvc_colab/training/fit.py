@@ -143,6 +143,7 @@ class Fitting:
             return False
         self.state.restore(snapshot)
         self.resumed_from = snapshot.step
+        _log.warning("There is a run of this name: it goes on from step %d.", snapshot.step)
         position = self.position
         if position.batch >= self.plan.steps_per_epoch:  # the batches are larger than they were
             position.epoch, position.batch = position.epoch + 1, 0

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from rvc_colab.audio.spectral import SpectrogramConfig, spectrogram_config
-from rvc_colab.config import TRAINING_RATES, TrainingConfig
+from rvc_colab.config import TRAINING_RATES, TrainingConfig, Version
 from rvc_colab.errors import ConfigError
+from rvc_colab.features.encoder_names import TINY, canonical_encoder
 from rvc_colab.models.architecture import SynthesizerConfig
 from rvc_colab.models.discriminators import DiscriminatorWidths, MultiPeriodDiscriminator
 from rvc_colab.models.synthesizer import Synthesizer
@@ -26,7 +27,7 @@ class Networks:
 
 
 def synthesizer_config(config: TrainingConfig) -> SynthesizerConfig:
-    """Turn the settings into the numbers of a synthesizer; ConfigError for an unknown rate."""
+    """Turn the settings into the numbers of a synthesizer; ConfigError for impossible ones."""
     if config.sample_rate not in TRAINING_RATES:
         known = ", ".join(str(rate) for rate in TRAINING_RATES)
         raise ConfigError(
@@ -36,6 +37,11 @@ def synthesizer_config(config: TrainingConfig) -> SynthesizerConfig:
         raise ConfigError(
             f"speaker = {config.speaker} lies outside the speaker table of {config.speakers} rows.",
             f"Choose 0 to {config.speakers - 1}, or more --speakers.",
+        )
+    if config.version is not Version.V1 and canonical_encoder(config.encoder) == TINY:
+        raise ConfigError(
+            f"The tiny encoder is for v1 voices (256 wide); version = {config.version} hears 768.",
+            "Train with --version v1, or with --encoder contentvec.",
         )
     version = str(config.version)
     standard = SynthesizerConfig.standard(

@@ -53,7 +53,15 @@ def test_full_width_is_the_published_one() -> None:
     assert discriminator_widths(1.0) == DiscriminatorWidths()
 
 
-@pytest.mark.parametrize("settings", [{"sample_rate": 44100}, {"speaker": 3, "speakers": 2}])
-def test_impossible_settings_are_refused(settings: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"sample_rate": 44100},
+        {"speaker": 3, "speakers": 2},
+        {"encoder": "tiny", "version": "v2"},
+        {"encoder": "Tiny"},
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         synthesizer_config(TrainingConfig(**settings))  # type: ignore[arg-type]
