@@ -53,6 +53,7 @@ def convert(
     shared = SharedConversion(voice, found, choices, place)
     shown = progress or SilentProgress()
     with profiled(choices.profiling, place, "convert") as profile:
+        result: ConversionResult | FolderResult
         if source.is_dir():
             result = shared.folder(source, target, shown, format or "wav")
         else:

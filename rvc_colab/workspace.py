@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -74,6 +75,19 @@ def _made(path: Path) -> Path:
             "Name another one with --workspace DIR or RVC_WORKSPACE.",
         ) from error
     return path
+
+
+def machine_folder() -> Path:
+    """Return the local folder where this user's programs tell each other of themselves."""
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    return Path(tempfile.gettempdir()) / f"rvc_colab-{user}"
+
+
+def own_folder(path: Path) -> None:
+    """Make a folder for this user alone. Raises PermissionError when it is somebody else's."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "getuid") and (path.is_symlink() or path.stat().st_uid != os.getuid()):
+        raise PermissionError(f"{path} belongs to somebody else.")
 
 
 def safe_name(text: str) -> str:

@@ -139,9 +139,9 @@ def _choose(
 def _assemble(parts: _Parts, lent: dict[str, Lease]) -> Converter:
     """Put lent models together, and check that they fit each other."""
     shape = parts.file.config
-    encoder, pitch, bank = (
-        lent[part].model if part in lent else None for part in ("encoder", "f0", "index")
-    )
+    encoder = lent["encoder"].model
+    pitch = lent["f0"].model if "f0" in lent else None
+    bank = lent["index"].model if "index" in lent else None
     check_width(encoder, shape.version, shape.content_channels)
     warnings = [*parts.warnings, *lent["voice"].notes]  # one list for all that came together
     if bank is not None:

@@ -8,6 +8,10 @@ from collections.abc import MutableMapping
 VARIABLE = "PYTORCH_CUDA_ALLOC_CONF"
 NEW_VARIABLE = "PYTORCH_ALLOC_CONF"  # its name from torch 2.9 on; the old one is still read
 SETTING = "expandable_segments"
+PRIMITIVES = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+# oneDNN keeps the prepared form of every convolution of the last 1024 lengths it met. Measured with
+# 20 sounds of different lengths and a small voice: 1.7 GB; with 64 kept 0.3 GB, and no slower.
+PRIMITIVES_KEPT = "64"
 
 
 def apply_allocator_settings(env: MutableMapping[str, str]) -> str:
@@ -29,3 +33,14 @@ def apply_allocator_settings(env: MutableMapping[str, str]) -> str:
         return f"{name}={env[name]} was set already; its allocator has no segments."
     env[name] = ",".join([*settings, f"{SETTING}:True"])
     return f"{name}={env[name]}"
+
+
+def limit_primitive_cache(env: MutableMapping[str, str]) -> str:
+    """Let the CPU's prepared convolutions not pile up with every new length; say what was done.
+
+    What a person has set stays. It is read when torch computes its first convolution.
+    """
+    if env.get(PRIMITIVES, "").strip():
+        return f"{PRIMITIVES}={env[PRIMITIVES]} was set already."
+    env[PRIMITIVES] = PRIMITIVES_KEPT
+    return f"{PRIMITIVES}={PRIMITIVES_KEPT}"

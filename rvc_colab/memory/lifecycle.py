@@ -13,6 +13,7 @@ from rvc_colab.memory.devices import CPU
 from rvc_colab.memory.families import ModelKey
 from rvc_colab.memory.manager import ModelManager
 from rvc_colab.memory.monitor import HYSTERESIS, MemoryMonitor
+from rvc_colab.memory.noticeboard import Noticeboard
 from rvc_colab.memory.probe import Sample
 
 _log = logging.getLogger(__name__)
@@ -57,10 +58,15 @@ class TaskStart:
 
 
 class Lifecycle:
-    """Run tasks on one manager, and give memory back by itself while automatic management is on."""
+    """Run tasks on one manager, and give memory back by itself while automatic management is on.
 
-    def __init__(self, manager: ModelManager, monitor: MemoryMonitor) -> None:
-        self.manager, self.monitor = manager, monitor
+    While it is, `board` tells other programs what is loaded here.
+    """
+
+    def __init__(
+        self, manager: ModelManager, monitor: MemoryMonitor, board: Noticeboard | None = None
+    ) -> None:
+        self.manager, self.monitor, self.board = manager, monitor, board
         self._lock = threading.Lock()
         self._profiles = dict(PROFILES)
         self._active: dict[str, int] = {}
@@ -181,7 +187,7 @@ class Lifecycle:
         """Watch memory and give it back by itself; return whether the monitor runs."""
         with self._lock:
             if self._end_watch is None:
-                self._end_watch = self.monitor.on_sample(self.tend)
+                self._end_watch = self.monitor.on_sample(self._look)
         return self.monitor.start()
 
     def stop_automatic(self) -> None:
@@ -191,6 +197,8 @@ class Lifecycle:
         if end is not None:
             end()
         self.monitor.stop()
+        if self.board is not None:
+            self.board.withdraw()
 
     def configure(self, config: GpuConfig, device: str | None = None) -> None:
         """Take new settings at once, without a restart."""
@@ -198,6 +206,11 @@ class Lifecycle:
         self.monitor.configure(config)
         if self.automatic:
             self.monitor.start()
+
+    def _look(self, sample: Sample) -> None:
+        self.tend(sample)
+        if self.board is not None:
+            self.board.post(self)
 
     def tend(self, sample: Sample) -> list[str]:
         """Unload what was idle for too long, and idle models while memory runs short.

@@ -11,9 +11,10 @@ from rvc_colab.memory.families import Families
 from rvc_colab.memory.lifecycle import Lifecycle
 from rvc_colab.memory.manager import ModelManager
 from rvc_colab.memory.monitor import MemoryMonitor
+from rvc_colab.memory.noticeboard import Noticeboard
 from rvc_colab.memory.probe import MachineProbe
 from rvc_colab.settings import load
-from rvc_colab.workspace import Workspace
+from rvc_colab.workspace import Workspace, machine_folder
 
 _lock = threading.Lock()
 
@@ -80,4 +81,5 @@ def make_lifecycle(workspace: Workspace | None = None) -> Lifecycle:
     manager = ModelManager(families, config=config)
     manager.configure(config, load(ConversionConfig).device)
     root = (workspace or Workspace.locate()).root
-    return Lifecycle(manager, MemoryMonitor(config, MachineProbe(root)))
+    board = Noticeboard(machine_folder())
+    return Lifecycle(manager, MemoryMonitor(config, MachineProbe(root)), board)

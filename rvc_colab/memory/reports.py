@@ -42,6 +42,7 @@ def report(lifecycle: Lifecycle | None = None) -> dict[str, Any]:
         "families": manager.families.names(),
         "family_problems": list(manager.families.problems),
         "alerts": [dataclasses.asdict(alert) for alert in monitor.raised],
+        "programs": found.board.others() if found.board else [],
         "tasks": found.tasks,
         "automatic": found.automatic,
         "statistics": manager.statistics.as_dict(),
@@ -63,7 +64,12 @@ def report_line(lifecycle: Lifecycle | None = None) -> str:
 def report_text(lifecycle: Lifecycle | None = None) -> str:
     """Return the report for a person, in lines of at most about 100 characters."""
     facts = report(lifecycle)
-    lines = [*_gpu_lines(facts), *_machine_lines(facts), "", *_model_lines(facts)]
+    lines = [*_gpu_lines(facts), *_machine_lines(facts), "", *_model_lines(facts["models"])]
+    for program in facts["programs"]:
+        doing = f", busy with {', '.join(program['tasks'])}" if program["tasks"] else ""
+        lines += ["", f"Program {program['pid']}, {program['program']}{doing}:"]
+        lines += _model_lines(program["models"], idle=False)
+        lines += [f"ALERT  {message}" for message in program["alerts"]]
     for alert in facts["alerts"]:
         lines.append(f"ALERT  {alert['message']}")
     for problem in facts["family_problems"]:
@@ -115,11 +121,11 @@ def _machine_lines(facts: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _model_lines(facts: dict[str, Any]) -> list[str]:
-    if not facts["models"]:
+def _model_lines(models: list[dict[str, Any]], idle: bool = True) -> list[str]:
+    if not models:
         return ["No models are loaded in this process."]
-    rows = [("model", "device", "precision", "memory", "state", "hits", "idle s")]
-    for model in facts["models"]:
+    rows = [("model", "device", "precision", "memory", "state", "hits", *(["idle s"] * idle))]
+    for model in models:
         state = model["state"] + (", pinned" if model["pinned"] else "")
         rows.append(
             (
@@ -129,7 +135,7 @@ def _model_lines(facts: dict[str, Any]) -> list[str]:
                 gigabytes(model["resident"]),
                 state,
                 str(model["hits"]),
-                f"{model['idle_seconds']:.0f}",
+                *([f"{model['idle_seconds']:.0f}"] * idle),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
