@@ -64,17 +64,18 @@ def _fault(error: Exception) -> RVCError:
 
 def _prepare_process(config: str | None) -> None:
     """Set what must stand before torch is loaded: its allocator, and the file of the settings."""
-    from rvc_colab.memory.allocator import apply_allocator_settings
+    from rvc_colab.memory.allocator import apply_allocator_settings, limit_primitive_cache
 
     apply_allocator_settings(os.environ)
+    limit_primitive_cache(os.environ)
     if config:  # for what reads settings by itself: the memory manager, the page
         os.environ["RVC_CONFIG"] = config
 
 
 def _command(name: str) -> Callable[[argparse.Namespace], Any]:
-    from rvc_colab.cli import commands, library, machine
+    from rvc_colab.cli import commands, library, machine, runs
 
-    for module in (commands, library, machine):
+    for module in (commands, library, machine, runs):
         if hasattr(module, name):
             return getattr(module, name)
     raise AssertionError(name)
@@ -83,6 +84,8 @@ def _command(name: str) -> Callable[[argparse.Namespace], Any]:
 def build_parser() -> Parser:
     """Build the whole parser; the options of each command come from the config models."""
     common = _common()
+    from rvc_colab.cli import runs
+
     parser = Parser(prog="rvc-colab", description=_DESCRIPTION, parents=[common])
     parser.add_argument("--version", action="version", version=f"rvc_colab {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -96,6 +99,7 @@ def build_parser() -> Parser:
 
     _add_convert(add("convert", "convert a file or a folder into a voice"))
     _add_train(add)
+    runs.add_commands(add)
     _add_library(commands, common)
     _add_machine(add)
     return parser
@@ -141,6 +145,9 @@ def _add_train(add: Callable[..., argparse.ArgumentParser]) -> None:
         parser = add(step, help, command="training_step")
         parser.set_defaults(step=step)
         parser.add_argument("name", metavar="NAME", help="the voice's name")
+        if step == "export":
+            parser.set_defaults(command="export_run")
+            parser.add_argument("--epoch", metavar="N|best", help="not the newest snapshot")
         if step == "preprocess":
             parser.add_argument("folder", metavar="FOLDER", help="the recordings")
         add_settings(parser, TrainingConfig)

@@ -26,9 +26,10 @@ def launch(workspace: Workspace | None = None, options: PageOptions | None = Non
     Only this machine reaches it; with `PageOptions(public=True)`, as behind a tunnel, it asks for
     a user and a password, made up when not given.
     """
-    from rvc_colab.memory.allocator import apply_allocator_settings
+    from rvc_colab.memory.allocator import apply_allocator_settings, limit_primitive_cache
 
     apply_allocator_settings(os.environ)  # before gradio's part of the page loads torch
+    limit_primitive_cache(os.environ)
     try:
         import gradio as _gradio  # noqa: F401
     except ImportError as error:

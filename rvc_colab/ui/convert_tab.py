@@ -111,8 +111,9 @@ class ConvertTab:
         progress = PageProgress(bar)
         self.page.running[person] = progress
         try:
-            outcomes = convert_files(self.page, person, files or [source or ""], wish, progress)
-            return self._show(outcomes, language)
+            sources = files or [source or ""]
+            outcomes = self.page.work(convert_files, self.page, person, sources, wish, progress)
+            return self.page.work(self._show, outcomes, language)
         except Cancelled:
             return stopped_card(language)
         finally:

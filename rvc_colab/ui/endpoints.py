@@ -20,6 +20,8 @@ from rvc_colab.ui.page import Page
 from rvc_colab.ui.training_jobs import runs_of
 from rvc_colab.ui.versions import named
 
+PLACES = {"path", "index"}  # where things lie is nobody's business outside
+
 
 class Endpoints:
     """Answer programs with plain values."""
@@ -40,21 +42,22 @@ class Endpoints:
                     f"The setting {name} = {value!r} is not taken here.", "Leave it out."
                 )
         wish = Wish(voice, load(ConversionConfig, wanted), format=format)
-        outcomes = convert_files(self.page, person, [source or ""], wish, SilentProgress())
+        asked = (self.page, person, [source or ""], wish, SilentProgress())
+        outcomes = self.page.work(convert_files, *asked)
         result = outcomes[0].result
         assert result is not None and result.target is not None
         record = result.record()
         record["source"], record["target"] = outcomes[0].source.name, result.target.name
+        record["voice"] = {k: v for k, v in result.voice.items() if k not in PLACES}
         served = save_file_to_cache(result.target, str(self.page.uploads))
         self.page.owners.claim(served, person)
         return served, record
 
     def voices(self) -> list[dict[str, Any]]:
         """List the voices with what is known of them."""
-        hidden = {"path", "index"}
         cards = list_voices(self.page.workspace)
         return [
-            {k: v for k, v in card.record().items() if k not in hidden}
+            {k: v for k, v in card.record().items() if k not in PLACES}
             | {"index": bool(card.index)}
             for card in cards
         ]

@@ -64,10 +64,7 @@ def on(
     **options: Any,
 ) -> Any:
     """Let `trigger` (for example `button.click`) call `handler`; hidden from programs."""
-    chosen = {**hidden(), **options}
-    if "api_name" in options:
-        chosen.pop("show_api", None)
-        chosen.pop("api_visibility", None)
+    chosen = options if "api_name" in options else {**hidden(handler), **options}
     guarded = None if handler is None else toasts(handler)
     return trigger(guarded, inputs, outputs, **chosen)
 

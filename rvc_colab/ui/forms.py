@@ -23,7 +23,7 @@ from rvc_colab.config import (
 )
 from rvc_colab.features.encoder_names import ENCODER_NAMES
 from rvc_colab.settings import load
-from rvc_colab.ui.texts import DEFAULT, Wording, say
+from rvc_colab.ui.texts import DEFAULT, Wording, catalogue, say
 
 Model = TypeVar("Model", bound=Choices)
 
@@ -62,8 +62,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def label_key(field: str) -> str:
-    """Return the catalogue's key of a setting's name; models that share a setting share it."""
-    return f"setting.{field}"
+    """Return the catalogue's key of a setting's name; models that share a setting share it.
+
+    A setting without an entry (the tests find it) goes by its plain name.
+    """
+    key = f"setting.{field}"
+    return key if key in catalogue()[DEFAULT] else f"literal:{field.replace('_', ' ')}"
 
 
 def help_key(model: type[Choices], field: str) -> str:
@@ -74,7 +78,8 @@ def help_key(model: type[Choices], field: str) -> str:
 def help_in(model: type[Choices], field: str, language: str = DEFAULT) -> str:
     """Say what a setting does, with its range and unit."""
     info = model.model_fields[field]
-    words = str(info.description) if language == DEFAULT else say(help_key(model, field), language)
+    known = language != DEFAULT and help_key(model, field) in catalogue()[DEFAULT]
+    words = say(help_key(model, field), language) if known else str(info.description)
     allowed = _range(info, language)
     return f"{words} [{allowed}]" if allowed else words
 

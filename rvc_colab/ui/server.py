@@ -46,6 +46,7 @@ class OpenPage:
         """Close the page: running trainings save first, models are unloaded."""
         self.page.jobs.stop_all()
         self.blocks.close(verbose=False)
+        self.page.worker.shutdown(wait=True, cancel_futures=True)
         self.page.lifecycle.stop_automatic()
         self.page.lifecycle.manager.unload_all(pinned=True)
 

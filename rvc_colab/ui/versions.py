@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -9,9 +11,15 @@ import gradio as gr
 MAJOR = int(gr.__version__.split(".")[0])
 
 
-def hidden() -> dict[str, Any]:
-    """Return the options of an event that programs do not see."""
-    return {"api_visibility": "private"} if MAJOR >= 6 else {"api_name": False, "show_api": False}
+def hidden(handler: Callable[..., Any] | None) -> dict[str, Any]:
+    """Return the options of an event that programs do not see.
+
+    Gradio 6 names even those; ours must not take the names of what programs call.
+    """
+    if MAJOR < 6:
+        return {"api_name": False, "show_api": False}
+    name = re.sub(r"\W+", "_", getattr(handler, "__qualname__", "script"))
+    return {"api_visibility": "private", "api_name": f"page_{name}"}
 
 
 def named(name: str) -> dict[str, Any]:
