@@ -16,6 +16,14 @@ LEAKY_SLOPE = 0.1
 """Slope of every leaky ReLU but the generator's last (published models)."""
 
 
+def embedding(rows: int, width: int) -> nn.Embedding:
+    """Make a table drawn from the unit normal, as torch's own.
+
+    Its own `normal_` loads the compiler (1 s of CPU) when a network is laid out without memory.
+    """
+    return nn.Embedding(rows, width, _weight=torch.randn(rows, width))
+
+
 class Conv1d(nn.Conv1d):
     """A plain convolution over time that also takes [B, C, 1, N] when in channels-last form."""
 

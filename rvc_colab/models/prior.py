@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from rvc_colab.models.architecture import SynthesizerConfig
 from rvc_colab.models.attention import AttentionEncoder
-from rvc_colab.models.layers import LEAKY_SLOPE, sequence_mask
+from rvc_colab.models.layers import LEAKY_SLOPE, embedding, sequence_mask
 
 COARSE_PITCHES = 256
 
@@ -23,7 +23,7 @@ class PriorEncoder(nn.Module):
         self.scale = math.sqrt(hidden)
         self.emb_phone = nn.Linear(config.content_channels, hidden)
         if config.has_f0:
-            self.emb_pitch = nn.Embedding(COARSE_PITCHES, hidden)
+            self.emb_pitch = embedding(COARSE_PITCHES, hidden)
         self.encoder = AttentionEncoder(
             hidden,
             config.filter_channels,

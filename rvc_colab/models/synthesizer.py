@@ -18,7 +18,7 @@ from rvc_colab.errors import TrainingError
 from rvc_colab.models.architecture import SynthesizerConfig
 from rvc_colab.models.flow import Flow
 from rvc_colab.models.generator import Generator, to_channels_last
-from rvc_colab.models.layers import fold_weight_norm
+from rvc_colab.models.layers import embedding, fold_weight_norm
 from rvc_colab.models.posterior import PosteriorEncoder
 from rvc_colab.models.prior import PriorEncoder
 from rvc_colab.models.source import phase_at_frames
@@ -102,7 +102,7 @@ class Synthesizer(nn.Module):
         if with_posterior:
             self.enc_q = PosteriorEncoder(config)
         self.flow = Flow(config)
-        self.emb_g = nn.Embedding(config.speakers, config.gin_channels)
+        self.emb_g = embedding(config.speakers, config.gin_channels)
 
     def forward(
         self,
