@@ -121,7 +121,7 @@ def preprocess_folder(
     A file that cannot be read is named in the result and skipped. Raises DatasetError when there
     is nothing to train on.
     """
-    sounds, ignored = _files_of(folder)
+    sounds, ignored = sound_files(folder)
     progress.stage("Preparing recordings", len(sounds))
     recordings, failed = [], {}
     for path in sounds:
@@ -151,7 +151,11 @@ def preprocess_folder(
     return dataset
 
 
-def _files_of(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+def sound_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """List a folder's sound files, and the names of its other files.
+
+    Raises DatasetError when there is no folder or no sound in it.
+    """
     if not folder.is_dir():
         kind = "a file, not a folder" if folder.is_file() else "not there"
         raise DatasetError(f"{folder} is {kind}.", "Name the folder that holds the recordings.")

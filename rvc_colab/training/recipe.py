@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import torch
 
 from rvc_colab.config import TrainingConfig
-from rvc_colab.errors import DatasetError, SnapshotError
+from rvc_colab.errors import Cancelled, DatasetError, RVCError, SnapshotError
 from rvc_colab.features.content import check_width
 from rvc_colab.features.retrieval import build_index, index_file_name, write_index
 from rvc_colab.profiling import stage
@@ -32,6 +30,7 @@ from rvc_colab.training.extract import (
     write_hearing,
 )
 from rvc_colab.training.fit import FitResult, Fitting
+from rvc_colab.training.inspection import inspect_folder, refuse_if_strict, write_inspection
 from rvc_colab.training.journal import Journal
 from rvc_colab.training.machine import main_process_first, open_machine
 from rvc_colab.training.networks import build_networks, synthesizer_config
@@ -43,10 +42,18 @@ from rvc_colab.training.preprocess import (
     write_dataset,
 )
 from rvc_colab.training.pretrained import start_from
+from rvc_colab.training.report import facts_of, write_reports
+from rvc_colab.training.runs import (
+    begin_run,
+    choose_snapshot,
+    end_run,
+    fixed_facts,
+    set_aside,
+)
 from rvc_colab.training.snapshots import Snapshot, Snapshots
-from rvc_colab.training.validation import Validator, split_recordings
+from rvc_colab.training.validation import Validator, overtrained, split_recordings
 from rvc_colab.training.working_set import WorkingSet, split
-from rvc_colab.workspace import Workspace, safe_name, write_atomically
+from rvc_colab.workspace import Workspace, safe_name
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +75,7 @@ class TrainingResult:
         """Say in a few lines what was made and what was left out."""
         position, ended = self.report["position"], self.report["ended"]
         lines = [
+            *([str(self.report["verdict"])] if "verdict" in self.report else []),
             f"{self.voice}: {position['step']} steps, {position['epoch']} epochs, {ended}.",
             *([f"{self.index}: the index beside it."] if self.index else []),
             *(f"Note: {warning}" for warning in self.warnings),
@@ -108,26 +116,83 @@ def train(
     ConfigError.
     """
     begun, progress = time.monotonic(), progress or SilentProgress()
-    with main_process_first(config.device):
-        dataset = preprocess(name, folder, config, workspace, progress)
-        hearing = extract(name, config, workspace, progress)
-    fitted = fit(name, config, workspace, progress)
+    safe_name(name)
+    synthesizer_config(config)  # refuse impossible settings before the long work
+    warnings: list[str] = []
     with main_process_first(config.device) as first:
         if first:
-            made = [export(name, config, workspace, progress)]
-            made += [index(name, config, workspace, progress)] if config.build_index else []
-        else:
-            made = []
-    warnings = [*dataset.warnings(), *hearing.notes, *fitted.warnings]
+            begin_run(name, Path(folder), config, workspace)
+    state = "failed"
+    try:
+        with main_process_first(config.device) as first:
+            if first:
+                warnings += inspect(name, folder, config, workspace, progress)
+            dataset = preprocess(name, folder, config, workspace, progress)
+            hearing = extract(name, config, workspace, progress)
+        fitted = fit(name, _time_left(config, begun), workspace, progress)
+        state = fitted.ended
+        with main_process_first(config.device) as first:
+            made = _finish(name, config, workspace, progress, fitted) if first else []
+    except RVCError as error:
+        state = error.message if isinstance(error, Cancelled) else f"failed: {error.message}"
+        raise
+    finally:
+        if first:
+            end_run(name, state, workspace)
+    warnings += [*dataset.warnings(), *hearing.notes, *fitted.warnings]
     warnings += [warning for file in made for warning in file.warnings]
-    report = _report(dataset, hearing, fitted) | {
+    report = facts_of(dataset, hearing, fitted) | {
         "seconds": time.monotonic() - begun,
         "warnings": warnings,
     }
     if made:
-        _write_report(workspace.run(name) / "report.json", report)
+        write_reports(workspace.run(name), report, [file.path for file in made])
     index_path = made[1].path if len(made) > 1 else None
     return TrainingResult(voice_path(name, workspace), index_path, report, warnings)
+
+
+def _time_left(config: TrainingConfig, begun: float) -> TrainingConfig:
+    """Take the time that preparing took from the time limit: a platform's clock runs already."""
+    if config.max_minutes is None:
+        return config
+    left = config.max_minutes - (time.monotonic() - begun) / 60
+    return config.model_copy(update={"max_minutes": max(left, 0.0)})
+
+
+def _finish(
+    name: str,
+    config: TrainingConfig,
+    workspace: Workspace,
+    progress: Progress,
+    fitted: FitResult,
+) -> list[MadeFile]:
+    """Write the voice (the best one where the newest overtrains) and its index."""
+    epoch = "best" if overtrained(fitted.position) else None
+    try:
+        made = [export(name, config, workspace, progress, epoch)]
+    except SnapshotError as error:
+        if epoch is None:
+            raise
+        made = [export(name, config, workspace, progress)]
+        made[0].warnings.append(f"The newest was exported, not the best: {error.message}")
+    return made + ([index(name, config, workspace, progress)] if config.build_index else [])
+
+
+def inspect(
+    name: str,
+    folder: str | Path,
+    config: TrainingConfig,
+    workspace: Workspace,
+    progress: Progress | None = None,
+) -> list[str]:
+    """Look at the recordings, leave figures and a picture in the run's folder, return the findings.
+
+    Raises DatasetError for serious ones where the settings are strict.
+    """
+    working_set = WorkingSet.of(workspace)
+    found = inspect_folder(Path(folder).expanduser(), working_set, config.sample_rate, progress)
+    write_inspection(found, workspace.run(name))
+    return refuse_if_strict(found, config.strict)
 
 
 def preprocess(
@@ -210,7 +275,7 @@ def fit(
     snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
     with main_process_first(config.device) as first:
         if config.restart and first:
-            _set_aside(snapshots.folder)
+            set_aside(snapshots.folder)
     machine = open_machine(config)
     networks = build_networks(config)
     warnings, taken = list(loaded.warnings), []
@@ -218,7 +283,9 @@ def fit(
         taken, more = start_from(networks, config, workspace.cache)
         warnings += more
     clips = ClipStore(loaded.clips, networks.spectrogram, machine.place_for(loaded.clips))
-    fitting = Fitting(config, machine, networks, clips, snapshots, facts=_facts(config, hearing))
+    fitting = Fitting(
+        config, machine, networks, clips, snapshots, facts=fixed_facts(config, hearing)
+    )
     measured = load_clips(apart, hearing, working_set, config, size.segment_frames).clips
     if measured and machine.is_main:
         fitting.validator = Validator(
@@ -266,15 +333,18 @@ def index(
 
 
 def export(
-    name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
+    name: str,
+    config: TrainingConfig,
+    workspace: Workspace,
+    progress: Progress | None = None,
+    epoch: int | str | None = None,
 ) -> MadeFile:
-    """Write the voice of the newest whole snapshot to the workspace's `weights/NAME.pth`."""
+    """Write the voice of the newest whole snapshot to the workspace's `weights/NAME.pth`.
+
+    `epoch` chooses another one: its number, or `best`.
+    """
     snapshots = Snapshots(workspace.run(name) / "snapshots", config.keep_snapshots)
-    snapshot = snapshots.read_newest()
-    if snapshot is None:
-        raise SnapshotError(
-            f"The run {name} has no snapshot to make a voice of.", f"Run: rvc-colab fit {name}"
-        )
+    snapshot = choose_snapshot(name, snapshots, epoch)
     progress = progress or SilentProgress()
     progress.stage("Writing the voice", 1)
     hearing = read_hearing(hearing_path(name, workspace))
@@ -287,7 +357,7 @@ def export(
         _metadata(name, config, snapshot, dataset, hearing),
     )
     progress.advance(1, path.name)
-    return MadeFile(path, "voice", snapshots.warnings)
+    return MadeFile(path, "voice", list(snapshots.warnings))
 
 
 def voice_path(name: str, workspace: Workspace) -> Path:
@@ -324,46 +394,3 @@ def _matching_dataset(name: str, config: TrainingConfig, workspace: Workspace) -
             f"Run: rvc-colab preprocess {name} FOLDER with the same settings",
         )
     return dataset
-
-
-def _facts(config: TrainingConfig, hearing: Hearing) -> dict[str, Any]:
-    """What a run cannot change half way: the shape of its networks and what they hear."""
-    size = synthesizer_config(config)
-    return {
-        "model": json.loads(json.dumps(size.to_list())),
-        "version": size.version,
-        "f0": size.has_f0,
-        "discriminator scale": config.discriminator_scale,
-        "encoder": hearing.encoder,
-    }
-
-
-def _set_aside(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        target = folder.with_name(f"{folder.name}-before-{datetime.now(UTC):%Y%m%d-%H%M%S}")
-        folder.rename(target)
-        _log.warning("The old run was put aside as %s.", target)
-
-
-def _report(dataset: Dataset, hearing: Hearing, fitted: FitResult) -> dict[str, Any]:
-    return {
-        "ended": fitted.ended,
-        "position": asdict(fitted.position),
-        "losses": fitted.losses,
-        "steps_per_second": fitted.steps_per_second,
-        "recordings": len(dataset.recordings),
-        "pieces": sum(recording.pieces for recording in dataset.recordings),
-        "dataset_seconds": dataset.seconds,
-        "dataset_fingerprint": dataset.fingerprint,
-        "failed": dataset.failed,
-        "ignored": list(dataset.ignored),
-        "encoder": hearing.encoder,
-        "f0_method": hearing.f0_method,
-        "torch": torch.__version__,
-        "machine": platform.machine(),
-    }
-
-
-def _write_report(path: Path, report: dict[str, Any]) -> None:
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False), encoding="utf-8")
