@@ -16,12 +16,18 @@ LEAKY_SLOPE = 0.1
 """Slope of every leaky ReLU but the generator's last (published models)."""
 
 
-def embedding(rows: int, width: int) -> nn.Embedding:
-    """Make a table drawn from the unit normal, as torch's own.
+def unit_normal(*shape: int) -> Tensor:
+    """Draw from the unit normal; leave a tensor without memory as it is.
 
-    Its own `normal_` loads the compiler (1 s of CPU) when a network is laid out without memory.
+    There the draw would only load torch's compiler, 1 s of CPU at the start of every conversion.
     """
-    return nn.Embedding(rows, width, _weight=torch.randn(rows, width))
+    made = torch.empty(*shape)
+    return made if made.is_meta else made.normal_()
+
+
+def embedding(rows: int, width: int) -> nn.Embedding:
+    """Make a table drawn from the unit normal, as torch's own."""
+    return nn.Embedding(rows, width, _weight=unit_normal(rows, width))
 
 
 class Conv1d(nn.Conv1d):
@@ -163,5 +169,5 @@ def _convolve(conv: nn.Conv1d, x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _with_row(kernel: Tensor) -> Tensor:
-    """Give a kernel [O, I, K] its row axis: while a model is trained, its kernels keep their shape."""
+    """Give a kernel [O, I, K] its row axis: kernels keep their shape while a model is trained."""
     return kernel if kernel.dim() == 4 else kernel.unsqueeze(2)

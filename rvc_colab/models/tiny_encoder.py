@@ -78,7 +78,11 @@ class FrontEnd(nn.Module):
     def power(self, wave: Tensor) -> Tensor:
         """Return the power spectrogram [B, 201, M] of a wave [B, N], N >= 400."""
         spectrum = torch.stft(
-            wave.float(), WINDOW, MEL_HOP, window=self.window.float(), center=False,
+            wave.float(),
+            WINDOW,
+            MEL_HOP,
+            window=self.window.float(),
+            center=False,
             return_complex=True,
         )
         return spectrum.real.square() + spectrum.imag.square()
