@@ -57,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fault(error: Exception) -> RVCError:
     """Put an error that nobody foresaw into words."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        hint = "Check the path, its rights and the free space; --debug shows where it happened."
+        return RVCError(f"{error.filename}: {error.strerror}.", hint)
     what = str(error) or "no more is known"
     hint = "Run it again with --debug to see where, and report it if it stays."
     return RVCError(f"{type(error).__name__}: {what[:300]}", hint)
@@ -214,8 +217,16 @@ def _add_machine(add: Callable[..., argparse.ArgumentParser]) -> None:
     bench.add_argument("--steps", type=int, default=3, help="counted repetitions")
 
 
+def _port(text: str) -> int:
+    if text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text} is no port; choose 1024 to 65535")
+
+
 def _add_page(page: argparse.ArgumentParser) -> None:
-    page.add_argument("--port", type=int, metavar="N", help="a free one from 7860 on if not given")
+    page.add_argument(
+        "--port", type=_port, metavar="N", help="a free one from 7860 on if not given"
+    )
     page.add_argument(
         "--listen",
         metavar="ADDRESS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from rvc_colab.cli import drawing
@@ -62,7 +63,7 @@ def voices_remove(arguments: argparse.Namespace) -> None:
     from rvc_colab.store.voices import remove_voice
 
     path = remove_voice(arguments.name, _workspace(arguments))
-    text = f"moved to {path}; undo with: rvc-colab voices restore {arguments.name}"
+    text = f"moved to {path}; undo with: rvc-colab voices restore {shlex.quote(arguments.name)}"
     _show(arguments, {"removed": arguments.name, "trash": str(path)}, text)
 
 

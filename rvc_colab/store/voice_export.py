@@ -27,6 +27,8 @@ def export_voice(
     other is a folder, with the index under both habits of naming. Existing files are refused
     unless `replace`. Raises VoiceError.
     """
+    if not os.fspath(target).strip():
+        raise VoiceError("There is no name to write to.", "Name a file NAME.zip, or a folder.")
     card = show_voice(name_or_path, workspace)
     goal = Path(target).expanduser()
     try:
@@ -36,9 +38,9 @@ def export_voice(
                 _write_zip(temporary, card)
         else:
             _write_folder(goal, card, replace)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null character in the name
         raise VoiceError(
-            f"{goal} cannot be written: {error.strerror or error}.",
+            f"{goal} cannot be written: {getattr(error, 'strerror', None) or error}.",
             "Check the folder and the free space.",
         ) from error
     return goal

@@ -21,6 +21,7 @@ def _ending_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     [
         (VoiceError("It is\nnone.", "Get\nanother."), 2, "error: It is none."),
         (ZeroDivisionError("by zero"), 2, "error: ZeroDivisionError: by zero"),
+        (OSError(28, "No space left", "a.wav"), 2, "error: a.wav: No space left."),
         (Cancelled("Stopped.", "Go on."), 130, "error: Stopped."),
     ],
 )
@@ -55,7 +56,9 @@ def test_debug_shows_the_traceback_and_keeps_the_exit_code(
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("words", [["convert"], ["bogus"], ["convert", "a", "b", "--bogus"]])
+@pytest.mark.parametrize(
+    "words", [["convert"], ["bogus"], ["convert", "a", "b", "--bogus"], ["ui", "--port", "70000"]]
+)
 def test_wrong_words_are_refused_in_two_lines(
     capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:

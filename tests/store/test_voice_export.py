@@ -76,3 +76,12 @@ def test_damaged_index_is_told(workspace, tmp_path):
     with pytest.raises(VoiceError, match="index of ann cannot be exported"):
         export_voice("ann", tmp_path / "ann.zip", workspace)
     assert not (tmp_path / "ann.zip").exists()
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b.zip"])
+def test_impossible_name_is_told(workspace, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(VoiceError) as caught:
+        export_voice("ann", name, workspace)
+    assert caught.value.hint and sorted(tmp_path.iterdir()) == before
