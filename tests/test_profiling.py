@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from rvc_colab import profiling
 from rvc_colab.profiling import Profiler, active_profiler, process_bytes, stage
+from rvc_colab.workspace import Workspace
 
 
 class Clock:
@@ -111,3 +113,21 @@ def test_another_thread_does_not_report_to_this_runs_profiler(clock: Clock) -> N
 
 def test_the_memory_of_this_process_is_plausible() -> None:
     assert 10 * 1024**2 < process_bytes() < 1024**4
+
+
+def test_a_run_that_fails_leaves_its_trace(tmp_path) -> None:
+    place = Workspace(tmp_path)
+    with (
+        pytest.raises(ValueError),
+        profiling.profiled(True, place, "convert") as profile,
+        stage("content"),
+    ):
+        raise ValueError
+    assert profile.trace.parent == tmp_path / "profiles" and "content" in profile.trace.read_text()
+    assert active_profiler() is None
+
+
+def test_what_is_not_asked_for_is_not_measured(tmp_path) -> None:
+    with profiling.profiled(False, Workspace(tmp_path), "convert") as profile:
+        assert profile is None and active_profiler() is None
+    assert list(tmp_path.iterdir()) == []

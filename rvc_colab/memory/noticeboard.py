@@ -96,7 +96,7 @@ def _note(lifecycle: Lifecycle, process: int) -> dict[str, Any]:
         model["idle_seconds"] = 0.0
     return {
         "pid": process,
-        "program": " ".join([Path(sys.argv[0] or "python").name, *sys.argv[1:2]]),
+        "program": " ".join([_program(Path(sys.argv[0] or "python")), *sys.argv[1:2]]),
         "interval": manager.config.memory_monitoring_interval,
         "tasks": lifecycle.tasks,
         "models": models,
@@ -114,3 +114,8 @@ def _lives(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _program(path: Path) -> str:
+    """Name a program by its file, one run as `python -m` by its package."""
+    return path.parent.name if path.name in {"__main__.py", "__init__.py"} else path.name

@@ -202,3 +202,28 @@ def test_without_their_packages_there_are_no_separators_or_speech(monkeypatch) -
     assert names == ["voice", "encoder", "f0", "index"]
     with pytest.raises(ConfigError, match="separator"):
         Families(built_in_families()).get("separator")
+
+
+def test_a_cache_that_is_the_workspaces_own_need_not_be_said(families, workspace) -> None:
+    own = f"encoder:contentvec?cache={workspace.cache}"
+    assert families.key(own) == families.key("encoder:contentvec")
+    assert families.key(f"f0:rmvpe?cache={workspace.cache}") == families.key("f0:rmvpe")
+
+
+def test_another_cache_is_where_weights_are_looked_for(families, tmp_path: Path) -> None:
+    for name in ("encoder:contentvec", "f0:rmvpe"):
+        key = families.key(f"{name}?cache={tmp_path / 'far'}")
+        assert key != families.key(name)
+        (file,) = families.get(key.family).files(key)
+        assert file.is_relative_to(tmp_path / "far")
+
+
+def test_what_lies_in_no_cache_is_one_model_whichever_is_meant(families, encoder: Path) -> None:
+    for name in ("encoder:tiny", f"encoder:{encoder}", "f0:swift"):
+        assert families.key(f"{name}?cache=/far") == families.key(name)
+
+
+def test_an_index_can_be_kept_away_from_the_gpu(families, index: Path) -> None:
+    family, key = families.get("index"), families.key(f"index:{index}?device=cpu")
+    assert family.runs_on(key, "cpu") and not family.runs_on(key, "cuda:0")
+    assert family.runs_on(families.key(f"index:{index}"), "cuda:0")

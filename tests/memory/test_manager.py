@@ -373,6 +373,16 @@ def test_what_fits_on_no_gpu_runs_on_the_cpu_and_says_so(caplog) -> None:
     assert "runs on the CPU" in caplog.text
 
 
+@pytest.mark.parametrize(("size", "dtype"), [(500, "float32"), (100, "float16")])
+def test_16_bit_is_for_the_gpu_and_not_for_the_cpu_that_stands_in(size, dtype) -> None:
+    device = SimulatedDevice(300 * MIB, cpu=4000 * MIB)
+    manager = _manager(SimulatedFamily(device, {"m0": size * MIB}))
+    with manager.acquire("sim:m0", "auto", "float16") as lease:
+        assert lease.placement.dtype == dtype
+    with manager.acquire("sim:m0", "cpu", "float16") as lease:
+        assert lease.placement.dtype == "float16"  # as asked: it stands in for nothing
+
+
 def test_an_unknown_device_is_refused(manager) -> None:
     with pytest.raises(DeviceError, match="cuda:7"):
         manager.load("sim:m0", device="cuda:7")

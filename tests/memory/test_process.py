@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from rvc_colab.errors import VoiceError
 from rvc_colab.memory import process
+from rvc_colab.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -55,3 +57,18 @@ def test_the_device_of_the_environment_is_where_models_go(monkeypatch) -> None:
     with manager.acquire("f0:pyin") as lease:
         assert lease.device == "cpu"
     assert manager._preferred == "cpu"
+
+
+def test_a_file_can_be_named(tmp_path) -> None:
+    file = tmp_path / "other.yaml"
+    file.write_text("gpu:\n  idle_timeout_minutes: 7\nconversion:\n  device: cpu\n")
+    assert process.reload_settings(file).idle_timeout_minutes == 7
+    assert process.default_manager().config.idle_timeout_minutes == 7
+
+
+def test_a_lifecycle_of_ones_own_looks_into_its_own_workspace(tmp_path) -> None:
+    place = Workspace(tmp_path / "mine")
+    manager = process.make_lifecycle(place).manager
+    assert manager is not process.default_manager()
+    with pytest.raises(VoiceError, match="mine"):
+        manager.load("voice:anna")

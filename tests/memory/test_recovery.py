@@ -14,6 +14,7 @@ from rvc_colab.memory.manager import ModelManager
 from rvc_colab.memory.recovery import (
     Effort,
     RecoveryActions,
+    ladder,
     memory_context,
     memory_optimized,
     with_recovery,
@@ -234,3 +235,23 @@ def test_a_context_collects_the_steps_of_functions_inside(manager) -> None:
     with memory_context(manager=manager) as context:
         work()
     assert context.steps == ["emptied the caches", "chunks of 0.5 times the usual length"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "half", "last"),
+    [("cuda", False, Effort(device="cpu")), ("cuda", True, Effort(device="cpu"))]
+    + [("cpu", False, Effort(0.125, half_precision=True)), ("cpu", True, Effort(0.125))],
+)
+def test_nothing_is_given_up_that_is_not_there(manager, kind, half, last) -> None:
+    worker = Worker(lambda w, e: False)
+    with pytest.raises(MemoryBudgetError) as error:
+        with_recovery(worker, manager, rungs=ladder(kind, half))
+    assert worker.efforts[-1] == last
+    assert ("half precision" in error.value.message) == (not half)
+
+
+def test_later_work_begins_where_the_first_ended(manager) -> None:
+    first = with_recovery(Worker(lambda w, e: e.chunk_scale < 1), manager)
+    worker = Worker(lambda w, e: True)
+    second = with_recovery(worker, manager, effort=first.effort)
+    assert worker.efforts == [Effort(0.5)] and second.steps == ()
