@@ -22,8 +22,9 @@ from rvc_colab.training.preprocess import Dataset, Recording
 from rvc_colab.training.working_set import WorkingSet, bounds_of, joined, key_of, split
 from rvc_colab.workspace import Workspace, write_atomically
 
-RECIPE = 1  # raise it when the features of the same pieces would come out differently
+RECIPE = 2  # raise it when the features of the same pieces would come out differently
 
+NO_PITCH = "none"
 F0Estimator = Callable[[np.ndarray], np.ndarray]
 
 
@@ -34,7 +35,7 @@ class Hearing:
     encoder: str
     encoder_hash: str
     version: str
-    f0_method: str = "none"
+    f0_method: str = NO_PITCH
     notes: tuple[str, ...] = ()
 
     def record(self) -> dict[str, Any]:
@@ -45,15 +46,18 @@ class Hearing:
         """Say by what the pieces were heard."""
         return "\n".join([f"Content by {self.encoder}, pitch by {self.f0_method}.", *self.notes])
 
-    def key(self, recording: Recording) -> str:
-        """Name the features of a recording by all they depend on."""
+    def content_key(self, recording: Recording) -> str:
+        """Name the content of a recording by all it depends on; another pitch leaves it alone."""
         return key_of(
             slices=recording.key,
             encoder=self.encoder_hash,
             version=self.version,
-            f0=self.f0_method,
             recipe=RECIPE,
         )
+
+    def pitch_key(self, recording: Recording) -> str:
+        """Name the pitch of a recording by all it depends on; another encoder leaves it alone."""
+        return key_of(slices=recording.key, f0=self.f0_method, recipe=RECIPE)
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Extractor:
     @classmethod
     def of(cls, encoder: ContentEncoder, version: str, f0: Any = None) -> Extractor:
         """Name an encoder by its weights and an estimator by its name."""
-        name = "none" if f0 is None else str(getattr(f0, "name", type(f0).__name__))
+        name = NO_PITCH if f0 is None else str(getattr(f0, "name", type(f0).__name__))
         notes = tuple(getattr(f0, "notes", ()))
         hearing = Hearing(encoder.name, encoder_fingerprint(encoder), version, name, notes)
         return cls(encoder, version, f0, hearing)
@@ -117,11 +121,15 @@ def extract_dataset(
     progress.stage("Listening to content and pitch", len(dataset.recordings))
     for recording in dataset.recordings:
         progress.check()
-        key = extractor.hearing.key(recording)
-        if not working_set.holds("features", key):
+        wanted = {"content": (extractor.hearing.content_key(recording), extract_content)}
+        if extractor.f0 is not None:
+            wanted["pitch"] = (extractor.hearing.pitch_key(recording), extract_pitch)
+        missing = {k: v for k, v in wanted.items() if not working_set.holds(k, v[0])}
+        if missing:
             pieces = pieces_16k(working_set, recording)
+        for kind, (key, hear) in missing.items():
             with stage("extract"):
-                working_set.write("features", key, extract_pieces(pieces, extractor))
+                working_set.write(kind, key, hear(pieces, extractor))
         progress.advance(1, recording.path)
 
 
@@ -141,28 +149,53 @@ def _slices(working_set: WorkingSet, recording: Recording) -> dict[str, np.ndarr
     return working_set.read("slices", recording.key)
 
 
-def extract_pieces(pieces: list[np.ndarray], extractor: Extractor) -> dict[str, np.ndarray]:
-    """Hear each 16 kHz piece: `content` float16 [rows, C] and `f0` float32, joined, with bounds.
+def extract_content(pieces: list[np.ndarray], extractor: Extractor) -> dict[str, np.ndarray]:
+    """Hear the content of each 16 kHz piece: `rows` float16 [rows, C], joined, with `bounds`.
 
     A piece too short for a content frame has none.
     """
-    content, pitch = [], []
-    width = extractor.encoder.width(extractor.version)
+    content, width = [], extractor.encoder.width(extractor.version)
     for piece in pieces:
         if frame_count(len(piece)):
             heard = extractor.encoder.encode(torch.from_numpy(piece), extractor.version)
             content.append(_finite(heard.cpu().numpy()).astype(np.float16))
         else:
             content.append(np.zeros((0, width), dtype=np.float16))
-        if extractor.f0 is not None:
-            pitch.append(_finite(np.asarray(extractor.f0(piece), dtype=np.float32)))
-    arrays = {
-        "content": joined(content, (width,), np.float16),
-        "content_bounds": bounds_of(content),
-    }
-    if extractor.f0 is not None:
-        arrays |= {"f0": joined(pitch), "f0_bounds": bounds_of(pitch)}
-    return arrays
+    return {"rows": joined(content, (width,), np.float16), "bounds": bounds_of(content)}
+
+
+def extract_pitch(pieces: list[np.ndarray], extractor: Extractor) -> dict[str, np.ndarray]:
+    """Hear the pitch of each 16 kHz piece: `f0` float32 in Hz, joined, with `bounds`."""
+    assert extractor.f0 is not None
+    pitch = [_finite(np.asarray(extractor.f0(piece), dtype=np.float32)) for piece in pieces]
+    return {"f0": joined(pitch), "bounds": bounds_of(pitch)}
+
+
+def read_content(
+    working_set: WorkingSet, hearing: Hearing, recording: Recording
+) -> list[np.ndarray]:
+    """Read the content of a recording's pieces, float16 [rows, C] each.
+
+    Raises DatasetError when it is not computed yet.
+    """
+    arrays = _features(working_set, "content", hearing.content_key(recording), recording)
+    return split(arrays["rows"], arrays["bounds"])
+
+
+def read_pitch(working_set: WorkingSet, hearing: Hearing, recording: Recording) -> list[np.ndarray]:
+    """Read the pitch of a recording's pieces in Hz. Raises DatasetError when it is not there."""
+    arrays = _features(working_set, "pitch", hearing.pitch_key(recording), recording)
+    return split(arrays["f0"], arrays["bounds"])
+
+
+def _features(
+    working_set: WorkingSet, kind: str, key: str, recording: Recording
+) -> dict[str, np.ndarray]:
+    if not working_set.holds(kind, key):
+        raise DatasetError(
+            f"The features of {recording.path} are not computed yet.", "Run the extract step first."
+        )
+    return working_set.read(kind, key)
 
 
 def _finite(values: np.ndarray) -> np.ndarray:
@@ -196,20 +229,12 @@ def load_clips(
     """
     clips, warnings, hop = [], [], config.sample_rate // 100
     for recording in recordings:
-        key = hearing.key(recording)
-        if not working_set.holds("features", key):
-            raise DatasetError(
-                f"The features of {recording.path} are not computed yet.",
-                "Run the extract step first.",
-            )
-        slices, features = _slices(working_set, recording), working_set.read("features", key)
+        contents = read_content(working_set, hearing, recording)
+        slices = _slices(working_set, recording)
         waves = split(slices["wave"], slices["bounds"])
-        contents = split(features["content"], features["content_bounds"])
-        pitches: list[Any] = (
-            split(features["f0"], features["f0_bounds"])
-            if "f0" in features
-            else [None] * len(waves)
-        )
+        pitches: list[Any] = [None] * len(waves)
+        if hearing.f0_method != NO_PITCH:
+            pitches = list(read_pitch(working_set, hearing, recording))
         for number, (wave, content, f0_hz) in enumerate(zip(waves, contents, pitches, strict=True)):
             clip = Clip(
                 wave,

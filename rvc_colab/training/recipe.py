@@ -26,6 +26,7 @@ from rvc_colab.training.extract import (
     extract_dataset,
     hearing_path,
     load_clips,
+    read_content,
     read_hearing,
     write_hearing,
 )
@@ -52,7 +53,7 @@ from rvc_colab.training.runs import (
 )
 from rvc_colab.training.snapshots import Snapshot, Snapshots
 from rvc_colab.training.validation import Validator, overtrained, split_recordings
-from rvc_colab.training.working_set import WorkingSet, split
+from rvc_colab.training.working_set import WorkingSet
 from rvc_colab.workspace import Workspace, safe_name
 
 _log = logging.getLogger(__name__)
@@ -278,7 +279,7 @@ def fit(
             set_aside(snapshots.folder)
     machine = open_machine(config)
     networks = build_networks(config)
-    warnings, taken = list(loaded.warnings), []
+    warnings, taken = list(loaded.warnings), list[str]()
     if not snapshots.steps():
         taken, more = start_from(networks, config, workspace.cache)
         warnings += more
@@ -316,10 +317,8 @@ def index(
     progress.stage("Building the index", 1)
     features = []
     for recording in sorted(dataset.recordings, key=lambda item: item.path):
-        arrays = working_set.read("features", hearing.key(recording))
-        features += [
-            rows for rows in split(arrays["content"], arrays["content_bounds"]) if len(rows)
-        ]
+        rows = read_content(working_set, hearing, recording)
+        features += [part for part in rows if len(part)]
     with stage("index"):
         built = build_index([rows.astype("float32") for rows in features], config.seed)
         path = workspace.indexes / index_file_name(name, str(config.version), len(built))

@@ -92,7 +92,7 @@ def page(folder: Path, facts: dict[str, Any], files: list[Path]) -> str:
     settings = _read_json(folder / "run.json").get("settings", {})
     notes = "".join(f"<li>{escape(str(text))}</li>" for text in facts.get("warnings", []))
     made = {path.name: f"{path.stat().st_size:,} bytes, sha256 {file_hash(path)}" for path in files}
-    provenance = {
+    provenance: dict[str, Any] = {
         key: facts[key]
         for key in (
             "encoder", "encoder_hash", "f0_method", "pretrained", "dataset_fingerprint",

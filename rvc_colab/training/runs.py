@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -124,9 +125,10 @@ def begin_run(name: str, recordings: Path, config: TrainingConfig, workspace: Wo
             )
     now = _now()
     begun = old.begun if old is not None and not config.restart else now
-    owner = {"process": os.getpid(), "host": socket.gethostname()}
     place = str(Path(recordings).expanduser().absolute())
-    _write(Run(name, place, settings, TRAINING, begun, now, **owner), workspace)
+    made = Run(name, place, settings, begun=begun, changed=now)
+    owned = dataclasses.replace(made, process=os.getpid(), host=socket.gethostname())
+    _write(owned, workspace)
 
 
 def end_run(name: str, state: str, workspace: Workspace) -> None:

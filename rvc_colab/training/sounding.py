@@ -168,7 +168,7 @@ def _pitch_and_bands(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _first_peaks(lags: np.ndarray, first: int) -> np.ndarray:
-    """Return the shortest lag that is nearly as good as the best: two periods fit as well as one."""
+    """Return the shortest lag nearly as good as the best: two periods fit as well as one."""
     inner = lags[:, first:-1]
     peak = (inner >= lags[:, first - 1 : -2]) & (inner >= lags[:, first + 1 :])
     near = peak & (inner >= 0.9 * inner.max(axis=1, keepdims=True))

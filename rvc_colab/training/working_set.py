@@ -32,7 +32,7 @@ class WorkingSet:
         return cls(workspace.cache / "training")
 
     def path(self, kind: str, key: str) -> Path:
-        """Return where the arrays of one recording lie (`kind`: slices or features)."""
+        """Return where the arrays of one recording lie (`kind`: slices, content, pitch…)."""
         return self.root / kind / key[:2] / f"{key}.npz"
 
     def holds(self, kind: str, key: str) -> bool:
