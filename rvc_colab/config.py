@@ -260,6 +260,13 @@ class TrainingConfig(Choices):
         le=3600,
         group="advanced",
     )
+    processes: int | None = _setting(
+        None,
+        "Processes that train together; one for each equal GPU when not given.",
+        ge=1,
+        le=64,
+        group="advanced",
+    )
     compile: bool = _setting(
         False, "Compile the networks (torch.compile) where that works.", group="advanced"
     )

@@ -33,6 +33,7 @@ from rvc_colab.training.extract import (
 from rvc_colab.training.fit import FitResult, Fitting
 from rvc_colab.training.inspection import inspect_folder, refuse_if_strict, write_inspection
 from rvc_colab.training.journal import Journal
+from rvc_colab.training.launch import processes_for, train_in_processes
 from rvc_colab.training.machine import main_process_first, open_machine
 from rvc_colab.training.networks import build_networks, synthesizer_config
 from rvc_colab.training.preprocess import (
@@ -119,6 +120,8 @@ def train(
     begun, progress = time.monotonic(), progress or SilentProgress()
     safe_name(name)
     synthesizer_config(config)  # refuse impossible settings before the long work
+    if (processes := processes_for(config)) > 1:
+        return train_in_processes(name, folder, config, workspace, progress, processes)
     warnings: list[str] = []
     with main_process_first(config.device) as first:
         if first:
@@ -281,7 +284,8 @@ def fit(
     networks = build_networks(config)
     warnings, taken = list(loaded.warnings), list[str]()
     if not snapshots.steps():
-        taken, more = start_from(networks, config, workspace.cache)
+        with main_process_first(config.device):  # it may download them
+            taken, more = start_from(networks, config, workspace.cache)
         warnings += more
     clips = ClipStore(loaded.clips, networks.spectrogram, machine.place_for(loaded.clips))
     fitting = Fitting(
