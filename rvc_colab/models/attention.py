@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from rvc_colab.models.layers import ChannelNorm, unit_normal
+from rvc_colab.models.layers import ChannelNorm, normal
 
 WINDOW = 10
 _MASKED = -1e4  # fits fp16; exp of it is 0 in every precision
@@ -49,8 +49,8 @@ class RelativeAttention(nn.Module):
         self.dropout = dropout
         head = channels // heads
         spread = head**-0.5
-        self.emb_rel_k = nn.Parameter(unit_normal(1, 2 * WINDOW + 1, head) * spread)
-        self.emb_rel_v = nn.Parameter(unit_normal(1, 2 * WINDOW + 1, head) * spread)
+        self.emb_rel_k = nn.Parameter(normal(1, 2 * WINDOW + 1, head, spread=spread))
+        self.emb_rel_v = nn.Parameter(normal(1, 2 * WINDOW + 1, head, spread=spread))
         self.conv_q = nn.Conv1d(channels, channels, 1)
         self.conv_k = nn.Conv1d(channels, channels, 1)
         self.conv_v = nn.Conv1d(channels, channels, 1)

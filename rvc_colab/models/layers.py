@@ -16,18 +16,18 @@ LEAKY_SLOPE = 0.1
 """Slope of every leaky ReLU but the generator's last (published models)."""
 
 
-def unit_normal(*shape: int) -> Tensor:
-    """Draw from the unit normal; leave a tensor without memory as it is.
+def normal(*shape: int, spread: float = 1.0) -> Tensor:
+    """Draw from the normal of that spread; leave a tensor without memory as it is.
 
     There the draw would only load torch's compiler, 1 s of CPU at the start of every conversion.
     """
     made = torch.empty(*shape)
-    return made if made.is_meta else made.normal_()
+    return made if made.is_meta else made.normal_(0, spread)
 
 
 def embedding(rows: int, width: int) -> nn.Embedding:
     """Make a table drawn from the unit normal, as torch's own."""
-    return nn.Embedding(rows, width, _weight=unit_normal(rows, width))
+    return nn.Embedding(rows, width, _weight=normal(rows, width))
 
 
 class Conv1d(nn.Conv1d):
@@ -157,7 +157,10 @@ def _split_kernel(conv: nn.Module) -> None:
     weight, bias = conv._parameters.pop("weight"), conv._parameters.pop("bias")
     assert weight is not None
     conv.register_parameter("bias", bias)
-    conv.register_parameter("weight_g", nn.Parameter(torch.norm_except_dim(weight.detach(), 2, 0)))
+    length = weight.new_empty(len(weight), *[1] * (weight.dim() - 1))
+    if not weight.is_meta:
+        length = torch.norm_except_dim(weight.detach(), 2, 0)
+    conv.register_parameter("weight_g", nn.Parameter(length))
     conv.register_parameter("weight_v", nn.Parameter(weight.detach().clone()))
 
 

@@ -7,6 +7,8 @@ import os
 import pickle
 import random
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -537,3 +539,14 @@ def test_an_unpublished_model_needs_its_rate(tmp_path):
     with pytest.raises(VoiceError, match="no published model"):
         voice_of_checkpoint(path)
     assert voice_of_checkpoint(path, 16000).config.upsample_rates == (8, 5, 4)
+
+
+def test_reading_a_voice_does_not_load_the_compiler(golden: Path) -> None:
+    """It would cost every cold conversion a second: a layout on `meta` must not draw numbers."""
+    code = (
+        "import sys; from rvc_colab.store.checkpoint import build_synthesizer, read_voice\n"
+        f"build_synthesizer(read_voice({str(golden / 'inference/tiny_v1_f0_40k.pth')!r}))\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
