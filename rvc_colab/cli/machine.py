@@ -52,6 +52,7 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure conversion or training on full-size models with random weights."""
+    more: list[list[str]] = []
     if arguments.what == "convert":
         from rvc_colab.conversion import bench as conversion
 
@@ -61,11 +62,13 @@ def bench(arguments: argparse.Namespace) -> int:
         from rvc_colab.training import bench as training
 
         report = training.run_bench(arguments.batch_size, arguments.threads, arguments.steps)
-        rows = training.table_rows(report)
+        rows, more = training.table_rows(report), training.waiting_table(report)
     if arguments.json:
         drawing.say_json(report)
     else:
         drawing.say(drawing.table(rows[0], rows[1:]))
+        if more:
+            drawing.say(drawing.table(more[0], more[1:]))
     return 0
 
 

@@ -16,7 +16,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from rvc_colab.audio.spectral import log_mel, log_mel_from_wave, spectrogram_config
@@ -24,7 +23,13 @@ from rvc_colab.config import TrainingConfig
 from rvc_colab.device import choose_device
 from rvc_colab.models.synthesizer import TrainingNoise, slice_segments
 from rvc_colab.profiling import process_bytes
-from rvc_colab.training.batches import Batch, Clip, ClipStore, Draw, draw_for
+from rvc_colab.training.batches import Batch, ClipStore, Draw, draw_for
+from rvc_colab.training.bench_feeding import (
+    CLIP_SECONDS,
+    measure_waiting,
+    noise_clips,
+    waiting_rows,
+)
 from rvc_colab.training.fit import BETAS, EPSILON
 from rvc_colab.training.losses import (
     adversarial_loss,
@@ -36,7 +41,6 @@ from rvc_colab.training.losses import (
 from rvc_colab.training.networks import Networks, build_networks, synthesizer_config
 from rvc_colab.training.step import GanStep, Losses, Machinery, Player, StepSettings
 
-SECONDS = 3.68  # of each clip: a published slice of 3.7 s in whole content frames
 Part = tuple[Batch, Draw]
 
 
@@ -135,6 +139,7 @@ def run_bench(
         config = TrainingConfig(sample_rate=sample_rate)
         part = _part(config, batch_size, device)
         return _measured(_options(config, device), part, steps, device) | {
+            "waiting": _waiting(config, batch_size, device, steps),
             "model": f"v2 {sample_rate} Hz, full size, random weights",
             "batch_size": batch_size,
             "threads": threads,
@@ -143,6 +148,28 @@ def run_bench(
         }
     finally:
         torch.set_num_threads(before)
+
+
+def _waiting(
+    config: TrainingConfig, batch_size: int, device: torch.device, steps: int
+) -> list[dict[str, Any]]:
+    """Measure the share of time that our step waits for data, in the precision of this device."""
+    networks = build_networks(config)
+    networks.generator.to(device)
+    networks.discriminator.to(device)
+    take = our_step(networks, device, None if device.type == "cpu" else torch.bfloat16)
+
+    def step(parts: list[Part]) -> float:
+        return float(take(parts[0])["total"])  # waits for the device
+
+    settings = config.model_copy(update={"batch_size": batch_size})
+    clips = noise_clips(config, max(8, 2 * batch_size))
+    return measure_waiting(settings, clips, step, device, steps)
+
+
+def waiting_table(report: dict[str, Any]) -> list[list[str]]:
+    """Lay out how long the model waits for data in each input mode, the header first."""
+    return waiting_rows(report["waiting"])
 
 
 def _options(
@@ -177,19 +204,7 @@ def _options(
 def _part(config: TrainingConfig, batch_size: int, device: torch.device) -> Part:
     """Make a batch of noise with the shapes of speech."""
     networks_config = synthesizer_config(config)
-    random = np.random.default_rng(0)
-    hop = config.sample_rate // 100
-    frames = int(SECONDS * 100)
-    clips = [
-        Clip(
-            (0.1 * random.standard_normal(frames * hop)).astype(np.float32),
-            random.standard_normal((frames // 2, networks_config.content_channels)).astype(
-                np.float16
-            ),
-            np.full(frames, 200.0, dtype=np.float32),
-        )
-        for _ in range(batch_size)
-    ]
+    clips, frames = noise_clips(config, batch_size), int(CLIP_SECONDS * 100)
     store = ClipStore(clips, spectrogram_config(config.sample_rate, str(config.version)), device)
     batch = store.gather(range(batch_size), frames)
     generator = torch.Generator(device).manual_seed(0)
