@@ -287,6 +287,7 @@ class AudioWriter:
         self._stack = ExitStack()
         try:
             temporary = self._stack.enter_context(write_atomically(self.path))
+            temporary.touch()  # the system names its reason, libsndfile would not
             self._file = soundfile.SoundFile(
                 str(temporary),
                 "w",
@@ -382,6 +383,8 @@ def _nearest_mp3_rate(rate: int) -> int:
 
 def _unwritable(path: Path, error: Exception) -> AudioError:
     why = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
+    if str(why).startswith("System error"):  # libsndfile's word when the disk takes no more
+        why = "the disk refused it"
     return AudioError(
         f"{path} cannot be written: {str(why).rstrip('.')}.",
         "Check the folder, its rights and the free space, or choose wav.",

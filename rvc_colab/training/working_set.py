@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from rvc_colab.errors import DatasetError
 from rvc_colab.workspace import Workspace, write_atomically
 
 _BLOCK_BYTES = 1 << 20
@@ -54,9 +55,18 @@ class WorkingSet:
             return {name: file[name] for name in file.files}
 
     def write(self, kind: str, key: str, arrays: dict[str, np.ndarray]) -> None:
-        """Write the arrays of one recording, whole or not at all."""
-        with write_atomically(self.path(kind, key)) as temporary, temporary.open("wb") as handle:
-            np.savez(handle, **arrays)  # type: ignore[arg-type]
+        """Write the arrays of one recording, whole or not at all.
+
+        Raises DatasetError when the disk refuses: that is no fault of the recording.
+        """
+        try:
+            with write_atomically(self.path(kind, key)) as temp, temp.open("wb") as handle:
+                np.savez(handle, **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            raise DatasetError(
+                f"What was prepared cannot be kept in {self.root}: {error.strerror or error}.",
+                "Make room and run the same command again, or name another folder: RVC_CACHE.",
+            ) from error
 
 
 def key_of(**facts: Any) -> str:

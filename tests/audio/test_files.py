@@ -3,12 +3,13 @@ import shutil
 import struct
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from rvc_colab.audio.files import AudioReader, AudioWriter, probe, read
+from rvc_colab.audio.files import AudioReader, AudioWriter, _unwritable, probe, read
 from rvc_colab.errors import AudioError
 
 RATE = 16000
@@ -276,3 +277,14 @@ def test_a_video_without_sound_says_so(tmp_path):
     subprocess.run(command, check=True)
     with pytest.raises(AudioError, match="holds no sound track"):
         read(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that takes no file")
+def test_the_systems_own_reason_is_told(tmp_path):
+    with pytest.raises(AudioError, match="No such file or directory"):
+        AudioWriter("/proc/sound.wav", RATE)
+
+
+def test_a_full_disk_is_called_one():
+    with pytest.raises(AudioError, match="the disk refused it"):
+        raise _unwritable(Path("a.wav"), soundfile.SoundFileError("System error."))

@@ -132,3 +132,14 @@ def test_a_missing_folder_is_refused(
 ) -> None:
     with pytest.raises(DatasetError, match="not there"):
         run(tmp_path / "nowhere", tiny_config, working_set)
+
+
+def test_a_disk_that_refuses_ends_it_and_blames_no_recording(
+    recordings: Path, tiny_config: TrainingConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "full").touch()
+    with pytest.raises(DatasetError, match="cannot be kept") as error:
+        preprocess_folder(
+            recordings, tiny_config, WorkingSet(tmp_path / "full" / "cache"), SilentProgress()
+        )
+    assert "Make room" in error.value.hint
