@@ -116,11 +116,9 @@ def plan_training(
     item_gb = _item_gb(sample_rate, chosen)
     fits, fits_checkpointed, room_gb = _fitting_batch(facts, gpu, item_gb)
     seed, seed_reason = _seed(gpu)
-
     tight = fits < seed
-    why = "Everything fits without it."
-    if tight:
-        why = f"Only {fits} of {seed} items fit otherwise; it costs about 8 % more work."
+    short = f"Only {fits} of {seed} items fit otherwise; it costs about 8 % more work."
+    why = short if tight else "Everything fits without it."
     ckpt, reasons["checkpointing"] = _override(
         checkpointing,
         "RVC_ACTIVATION_CHECKPOINTING",

@@ -192,10 +192,11 @@ class _Rest:
         self.plain = player.plain
 
     def zero_grad(self) -> None:
+        """Drop the gradients."""
         self.plain.zero_grad()
 
     def step(self) -> None:
-        pass
+        """Change nothing."""
 
 
 def rehearse_step(game: GanStep, part: tuple[Batch, Draw]) -> None:
