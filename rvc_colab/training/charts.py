@@ -30,7 +30,7 @@ def curves(title: str, lines: Mapping[str, Points], mark: float | None = None) -
         body += f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
         if len(kept) > 1:
             at = _LEFT + 6 + 88 * number
-            body += f'<text x="{at}" y="{_TOP - 2}" fill="{colour}">{escape(name)}</text>'
+            body += f'<text x="{at}" y="{_TOP - 2}" style="fill:{colour}">{escape(name)}</text>'
     return _panel(title, body)
 
 
@@ -66,7 +66,7 @@ def dots(title: str, groups: Mapping[str, Points]) -> str:
         for x, y in _thinned(_finite(points)):
             body += f'<circle cx="{_x(x, span[0])}" cy="{_y(y, span[1])}" r="2" fill="{colour}"/>'
         at = _LEFT + 6 + 88 * number
-        body += f'<text x="{at}" y="{_TOP - 2}" fill="{colour}">{escape(name)}</text>'
+        body += f'<text x="{at}" y="{_TOP - 2}" style="fill:{colour}">{escape(name)}</text>'
     return _panel(title, _axes(*span) + body)
 
 

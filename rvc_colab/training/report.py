@@ -178,7 +178,9 @@ def _table(values: dict[str, Any]) -> str:
         return escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
 
     rows = "".join(
-        f"<tr><td>{escape(key)}</td><td>{shown(value)}</td></tr>" for key, value in values.items()
+        f"<tr><td>{escape(key)}</td><td>{shown(value)}</td></tr>"
+        for key, value in values.items()
+        if value not in (None, "", [])
     )
     return f"<table>{rows}</table>" if rows else ""
 

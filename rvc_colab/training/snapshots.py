@@ -120,6 +120,22 @@ class Snapshots:
             )
         return None
 
+    def make_room(self, best: int | None = None) -> list[int]:
+        """Remove all but the newest whole snapshot and the best one; returns the steps removed."""
+        steps = self.steps()
+        newest = next((s for s in reversed(steps) if self._whole(s)), None)
+        gone = [] if newest is None else [s for s in steps if s not in (newest, best)]
+        for step in gone:
+            self._remove(self.path(step))
+        return gone
+
+    def _whole(self, step: int) -> bool:
+        try:
+            check(self.path(step))
+        except SnapshotError:
+            return False
+        return True
+
     def _let_go(self, newest: int, keep_also: int | None) -> None:
         """Remove all but the `keep` newest; what lies after `newest` was damaged or given up."""
         steps = self.steps()

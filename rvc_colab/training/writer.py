@@ -61,9 +61,21 @@ class SnapshotWriter:
             raise TrainingError(f"A snapshot could not be written: {broken!r}.") from broken
 
     def finish(self, snapshot: Snapshot, best: int | None = None) -> None:
-        """Write the last snapshot here and now. Raises SnapshotError when the disk refuses."""
+        """Write the last snapshot here and now.
+
+        Where the disk is full, older ones give way, all but the newest whole one and the best.
+        Raises SnapshotError when that does not help.
+        """
         self.wait()
-        self.snapshots.write(snapshot, best)
+        try:
+            self.snapshots.write(snapshot, best)
+        except SnapshotError as error:
+            gone = self.snapshots.make_room(best)
+            if not gone:
+                raise
+            steps = ", ".join(map(str, gone))
+            _log.warning("%s The snapshots of step %s give way to it.", error.message, steps)
+            self.snapshots.write(snapshot, best)
         self._refused = None
 
     def _write(self, snapshot: Snapshot, best: int | None) -> None:

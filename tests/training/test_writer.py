@@ -82,6 +82,24 @@ def test_a_full_disk_at_the_end_is_an_error(disk: HeldBack) -> None:
         SnapshotWriter(disk).finish(snapshot(1))
 
 
+def test_at_the_end_older_ones_give_way_to_the_last_but_never_the_newest(
+    disk: HeldBack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk.leave.set()
+    for step in (1, 2):
+        disk.write(snapshot(step))
+    write = Snapshots.write
+
+    def small(self: Snapshots, snapshot: Snapshot, best: int | None = None) -> Path:
+        if len(self.steps()) > 1:
+            raise SnapshotError("No space left on device.")
+        return write(self, snapshot, best)
+
+    monkeypatch.setattr(HeldBack, "write", small)
+    SnapshotWriter(disk).finish(snapshot(3))
+    assert disk.steps() == [2, 3]
+
+
 def test_a_fault_in_the_thread_reaches_the_one_who_trains(
     disk: HeldBack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
