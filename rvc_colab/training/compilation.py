@@ -7,6 +7,7 @@ slices of one length. What cannot be had is said in a sentence, and training goe
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -48,9 +49,6 @@ def undo(networks: Networks) -> bool:
     """Run everything as it was written; False when it did so already."""
     undone = False
     for module in (networks.generator.dec, *networks.discriminator.discriminators):
-        if getattr(module, "_compiled_call_impl", None) is not None:
-            module._compiled_call_impl = None
-            undone = True
         if "forward" in vars(module):
             del module.forward
             undone = True
@@ -64,8 +62,19 @@ def _compile(networks: Networks) -> str:
     if networks.generator.dec.recomputed or networks.discriminator.recomputed:
         return "--compile is left out: activations are computed again instead of kept."
     for module in (networks.generator.dec, *networks.discriminator.discriminators):
-        module.compile(dynamic=False)
+        module.forward = _compiled_for_training(module)  # type: ignore[method-assign]
     return ""
+
+
+def _compiled_for_training(module: nn.Module) -> Callable[..., Any]:
+    """Compile a module's forward; listening to a clip of any length runs it as it was written."""
+    eager = module.forward
+    compiled = torch.compile(eager, dynamic=False)
+
+    def forward(*values: Any) -> Any:
+        return (compiled if torch.is_grad_enabled() else eager)(*values)
+
+    return forward
 
 
 def _has_compiler() -> bool:
@@ -82,7 +91,7 @@ def _replay(networks: Networks, machine: Machine) -> str:
         "several processes train together": machine.processes > 1,
         "a step has several passes": plan.accumulation > 1,
         "activations are computed again instead of kept": bool(dec.recomputed),
-        "the generator is compiled": getattr(dec, "_compiled_call_impl", None) is not None,
+        "the generator is compiled": "forward" in vars(dec),
     }
     for reason, holds in reasons.items():
         if holds:

@@ -74,10 +74,9 @@ class Passes:
         self._end = end
         if self.config.batch_size is None and self.shares.device.type != "cpu":
             self.rehearse()
-        self.feeder = self._feeder()
-        if self.shares.clips.device != self.shares.device and isinstance(self.feeder, Buffered):
-            if self.machine.devices is not None and self.machine.devices.apart:
-                self.feeder.fill(place, self.config.model_start_delay, stopped)
+        self.feeder = feeder = self._feeder()
+        if self.machine.devices is not None and self.machine.devices.apart:
+            feeder.fill(place, self.config.model_start_delay, stopped)
 
     def close(self) -> None:
         """Stop preparing."""
@@ -173,7 +172,7 @@ class Passes:
         self.feeder.close()
         self.feeder = self._feeder()
 
-    def _feeder(self) -> Feeder:
+    def _feeder(self) -> Buffered:
         return Buffered(self.shares, self.config.buffer_size, self._end)
 
     def _say(self, sentence: str) -> None:

@@ -1,6 +1,8 @@
 """When memory runs out the step is taken again, smaller, and nothing else changes."""
 
 import dataclasses
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from rvc_colab.config import TrainingConfig
 from rvc_colab.errors import MemoryBudgetError
 from rvc_colab.progress import SilentProgress
 from rvc_colab.training.batches import Clip, ClipStore
+from rvc_colab.training.devices import Devices
+from rvc_colab.training.feeding import Buffered
 from rvc_colab.training.fit import Fitting
 from rvc_colab.training.machine import open_machine
 from rvc_colab.training.networks import build_networks
@@ -156,3 +160,50 @@ def test_half_made_moments_are_made_again(make: Make) -> None:
     del player.optimizer.state[first]["exp_avg_sq"]
     fitting.passes.game.abandon()
     assert first not in player.optimizer.state and len(player.optimizer.state) > 1
+
+
+def test_a_device_of_its_own_for_the_data_gives_the_same_numbers(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, apart = make(max_steps=2), make(max_steps=2, buffer_size=2, model_start_delay=0.2)
+    expected = plain.run(SilentProgress()).losses
+    apart.machine.devices = Devices(torch.device("cpu"), torch.device("cpu", 0))
+    waited: list[float] = []
+    fill = Buffered.fill
+
+    def timed(self: Buffered, *values: Any) -> None:
+        begun = time.monotonic()
+        fill(self, *values)
+        waited.append(time.monotonic() - begun)
+
+    monkeypatch.setattr(Buffered, "fill", timed)
+    assert apart.run(SilentProgress()).losses == expected
+    assert len(waited) == 1 and waited[0] >= 0.2
+
+
+def test_a_run_leaves_no_thread_behind(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*values: Any) -> Any:
+        raise ValueError("broken")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GanStep, "step", broken)
+        with pytest.raises(ValueError, match="broken"):
+            make(max_steps=2).run(SilentProgress())
+    make(max_steps=1).run(SilentProgress())
+    assert not [t for t in threading.enumerate() if t.name == "training-input"]
+
+
+def test_what_does_not_compile_runs_uncompiled(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import BackendCompilerFailed
+
+    def refusing(function: Any, **options: Any) -> Any:
+        def call(*values: Any) -> Any:
+            raise BackendCompilerFailed(refusing, ValueError("no compiler here"), None)
+
+        return call
+
+    expected = make(max_steps=1).run(SilentProgress()).losses
+    monkeypatch.setattr(torch, "compile", refusing)
+    result = make(max_steps=1, compile=True).run(SilentProgress())
+    assert result.losses == expected
+    assert any("uncompiled" in note for note in result.warnings)
