@@ -103,9 +103,11 @@ def main(words: list[str]) -> int:
 
 def _prepare_process() -> None:
     """Settle torch's allocator before torch is loaded, and let memory be given back by itself."""
-    from rvc_colab.memory import apply_allocator_settings, default_lifecycle
+    from rvc_colab.memory import default_lifecycle
+    from rvc_colab.memory.allocator import apply_allocator_settings, limit_primitive_cache
 
     apply_allocator_settings(os.environ)
+    limit_primitive_cache(os.environ)
     default_lifecycle().start_automatic()
 
 
