@@ -6,6 +6,7 @@ Write: wav, flac, mp3, ogg, under a temporary name until the file is whole.
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import tempfile
@@ -106,7 +107,7 @@ class AudioReader:
 
         self.decoder = "libsndfile"
         try:
-            opened = soundfile.SoundFile(str(self.path))
+            opened = soundfile.SoundFile(_native(self.path))
             self.format = str(opened.format).lower()
             return opened
         except (soundfile.SoundFileError, TypeError) as error:
@@ -199,6 +200,11 @@ class AudioReader:
         self.close()
 
 
+def _native(path: Path) -> str | bytes:
+    """Name a file so that libsndfile takes any name the system has, also one that is no text."""
+    return os.fsencode(path) if os.name == "posix" else str(path)
+
+
 def check_source(path: Path) -> None:
     """Refuse what cannot be a sound file before anything is decoded. Raises AudioError."""
     try:
@@ -289,7 +295,7 @@ class AudioWriter:
             temporary = self._stack.enter_context(write_atomically(self.path))
             temporary.touch()  # the system names its reason, libsndfile would not
             self._file = soundfile.SoundFile(
-                str(temporary),
+                _native(temporary),
                 "w",
                 self.written_rate,
                 channels,

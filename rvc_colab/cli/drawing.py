@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -90,6 +91,8 @@ def set_up_logging(verbose: bool) -> None:
 
     Libraries that speak of their own retries and paths are only heard with `verbose`.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that it cannot take must not end us
+        sys.stdout.reconfigure(errors="backslashreplace")
     handler = _Shown()
     handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     logger = logging.getLogger("rvc_colab")
@@ -111,8 +114,13 @@ def say(text: str) -> None:
 
 
 def say_json(record: dict[str, Any]) -> None:
-    """Print one machine-readable line."""
-    print(json.dumps(record, ensure_ascii=False, default=str, sort_keys=False))
+    """Print one machine-readable line, in plain ASCII where stdout cannot take its letters."""
+    line = json.dumps(record, ensure_ascii=False, default=str)
+    try:
+        line.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        line = json.dumps(record, default=str)
+    print(line)
 
 
 def say_profile(profile: dict[str, Any]) -> None:

@@ -1,3 +1,4 @@
+import os
 import pickle
 import shutil
 import struct
@@ -288,3 +289,9 @@ def test_the_systems_own_reason_is_told(tmp_path):
 def test_a_full_disk_is_called_one():
     with pytest.raises(AudioError, match="the disk refused it"):
         raise _unwritable(Path("a.wav"), soundfile.SoundFileError("System error."))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text elsewhere")
+def test_a_name_that_is_no_text_is_read_and_written(tmp_path):
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd\xff.wav"))
+    assert len(read(save(path, tone()))[0]) == len(tone())

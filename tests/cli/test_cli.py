@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import json
 import logging
 
 import pytest
@@ -79,3 +81,16 @@ def test_libraries_are_not_heard(capsys: pytest.CaptureFixture[str]) -> None:
     drawing.set_up_logging(verbose=False)
     logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
     assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_any_name_can_be_printed(monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr("sys.stdout", stream)
+    drawing.set_up_logging(verbose=False)
+    name = "é\udcff😀"
+    drawing.say(name)
+    drawing.say_json({"target": name})
+    stream.flush()
+    lines = stream.buffer.getvalue().decode(encoding).splitlines()  # type: ignore[attr-defined]
+    assert json.loads(lines[1]) == {"target": name}
