@@ -82,7 +82,8 @@ def _pitch_lines(look: Look) -> list[str]:
 
 def curve_picture(title: str, curves: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """Draw curves of (x, y), each on its own scale, with their names and last values below."""
-    lines, names = [], []
+    lines: list[str] = []
+    names: list[str] = []
     for name, points in curves.items():
         known = [(x, y) for x, y in points if math.isfinite(y)][-_MOST_POINTS:]
         if len(known) < 2:
