@@ -166,7 +166,7 @@ class Tally:
 def kill_once(folder: Path, kind: str, draw: random.Random, tally: Tally) -> None:
     """Let one sitting run for a random time, kill it, and judge what it left."""
     snapshots, shared = Snapshots(folder, keep=2), Shared()
-    damaged = kind == "damaged newest" and _damage(snapshots)
+    damaged = kind == "damaged newest" and _damage(snapshots, folder)
     before = _newest_whole(snapshots)
     child = forked(folder, shared, full=kind == "disk full")
     if not _first_step(child, shared, before):
@@ -217,16 +217,15 @@ def _whole(path: Path) -> bool:
     return True
 
 
-def _damage(snapshots: Snapshots) -> int:
-    """Change a byte of the newest snapshot where an older whole one is there; return its step."""
-    steps = [step for step in snapshots.steps() if _whole(snapshots.path(step))]
-    if len(steps) < 2:
-        return 0
-    path = snapshots.path(steps[-1]) / "generator.safetensors"
+def _damage(snapshots: Snapshots, folder: Path) -> int:
+    """Change a byte of the newest snapshot, with an older whole one there; return its step."""
+    while len(whole := [s for s in snapshots.steps() if _whole(snapshots.path(s))]) < 2:
+        os.waitpid(forked(folder, Shared(), max(whole, default=0) + 1), 0)
+    path = snapshots.path(whole[-1]) / "generator.safetensors"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    return steps[-1]
+    return whole[-1]
 
 
 def straight_equals_killed(root: Path) -> bool:
@@ -268,6 +267,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tmpfs", action="store_true", help="a really full disk; needs root")
+    parser.add_argument("--progress", action="store_true", help="say each ten kills what is left")
     parser.add_argument("--json", action="store_true", help="print one line")
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -282,6 +282,8 @@ def main() -> int:
         for number in range(asked.kills):
             kind = {3: "damaged newest", 4: "disk full"}.get(number % 5, "plain")
             kill_once(disk / "snapshots", kind, draw, tally)
+            if asked.progress and number % 10 == 9:
+                print(f"{number + 1} kills", json.dumps(tally.record()), file=sys.stderr)
         equal = straight_equals_killed(root)
     finally:
         if mounted:

@@ -1,5 +1,6 @@
 """The look at recordings: each fault is found where it is, and only there."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import soundfile
 
 from rvc_colab.audio.filters import resample
+from rvc_colab.cli import main
 from rvc_colab.config import TrainingConfig
 from rvc_colab.errors import DatasetError
 from rvc_colab.training import recipe, sounding
@@ -149,3 +151,14 @@ def test_a_run_keeps_figures_and_picture_and_strict_stops_it_before_the_work(
     run = workspace.run("anna")
     assert (run / "inspection.svg").read_text().startswith("<svg ")
     assert (run / "inspection.json").is_file() and not (run / "dataset.json").exists()
+
+
+def test_the_command_says_what_was_found_and_strict_exits_with_two(
+    recordings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["inspect", str(recordings), "--workspace", str(tmp_path / "space"), "--json"]
+    assert main([*words, "--output", str(tmp_path / "out")]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(record["recordings"]) == 3 and record["findings"][0]["serious"]
+    assert (tmp_path / "out" / "inspection.svg").is_file()
+    assert main([*words, "--strict"]) == 2
