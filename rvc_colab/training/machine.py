@@ -137,7 +137,9 @@ def open_machine(config: TrainingConfig) -> Machine:
             kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
     if plan.tf32 and accelerator.device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        # Convolutions only, nearly all of the work: the mel spectrum is a matrix product and stays
+        # in full 32 bit, as all losses do.
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
     notes = [*([devices.note] if devices.note else []), *notes]
     return Machine(accelerator, plan, devices, notes)
 

@@ -52,9 +52,8 @@ def test_errors_of_the_compiler_are_told_apart() -> None:
 
 @pytest.mark.slow
 def test_a_compiled_discriminator_judges_the_same(tiny_config: TrainingConfig) -> None:
-    networks = build_networks(tiny_config)
+    judge = build_networks(tiny_config).discriminator.discriminators[1]
     wave = torch.randn(1, 1, 2560, generator=torch.Generator().manual_seed(0))
-    plain = networks.discriminator(wave)[0]
-    _asked(tiny_config, networks, compile=True)
-    for one, two in zip(plain, networks.discriminator(wave)[0], strict=True):
-        assert torch.allclose(one, two, atol=1e-5)
+    plain = judge(wave)[0]
+    judge.forward = compilation._compiled_for_training(judge)  # type: ignore[method-assign]
+    assert torch.allclose(plain, judge(wave)[0], atol=1e-5)
