@@ -96,7 +96,7 @@ def safe_name(text: str) -> str:
     Letters and digits of any script, space, dot, dash and underscore are allowed; at most
     120 characters; no leading dot, no reserved device name. Raises ConfigError otherwise.
     """
-    name = unicodedata.normalize("NFC", text).strip()
+    name = unicodedata.normalize("NFC", text if is_text(text) else ascii(text)).strip()
     rule = "Use letters, digits, spaces, '.', '-' and '_', for example my_voice-2."
     if not name or name in {".", ".."}:
         raise ConfigError(f"{text!r} cannot be a name: it is empty.", rule)
@@ -114,6 +114,15 @@ def safe_name(text: str) -> str:
     if name.split(".")[0].lower() in _RESERVED:
         raise ConfigError(f"The name {name!r} is reserved.", "Choose another name.")
     return name
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a file's name can be written as UTF-8; old archives bring others."""
+    try:
+        name.encode()
+        return True
+    except UnicodeEncodeError:
+        return False
 
 
 @contextlib.contextmanager

@@ -33,6 +33,7 @@ def test_plain_names_of_any_script_are_kept(name: str) -> None:
         "a\nb",
         "a:b",
         "x.",
+        "odd\udcff",
     ],
 )
 def test_names_that_could_leave_their_folder_or_break_a_file_system_are_refused(name: str) -> None:

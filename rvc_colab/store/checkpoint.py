@@ -26,7 +26,7 @@ from rvc_colab.models.architecture import SynthesizerConfig
 from rvc_colab.models.synthesizer import Synthesizer
 from rvc_colab.store.dialects import check_weights, config_of_weights, plain_names, read_dialect
 from rvc_colab.store.voice import VOCODER, Voice, VoiceMetadata, hash_weights, merge_voices
-from rvc_colab.workspace import write_atomically
+from rvc_colab.workspace import is_text, write_atomically
 
 __all__ = [
     "OF_CHECKPOINT",
@@ -238,6 +238,8 @@ def _head(target: Path, error: type[RVCError]) -> bytes:
     try:
         if target.is_dir():
             raise error(f"{target} is a folder, not a file.", "Name the .pth file in it.")
+        if not is_text(str(target)):  # torch takes none other
+            raise error(f"The name {target.name!a} is no text.", "Rename the file.")
         with target.open("rb") as handle:
             head = handle.read(HEAD_BYTES)
     except FileNotFoundError as problem:

@@ -23,7 +23,7 @@ from rvc_colab.errors import AudioError, DatasetError
 from rvc_colab.profiling import stage
 from rvc_colab.progress import Progress
 from rvc_colab.training.working_set import WorkingSet, bounds_of, file_hash, joined, key_of
-from rvc_colab.workspace import Workspace, write_atomically
+from rvc_colab.workspace import Workspace, is_text, write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -165,6 +165,12 @@ def sound_files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
         if path.is_file()
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+    for path in found:
+        if not is_text(str(path)):  # the run's description could not name it
+            raise DatasetError(
+                f"The name {path.name!a} is no text: it was made in another encoding.",
+                "Rename the file.",
+            )
     sounds = [path for path in found if path.suffix.lower() in SOUND_SUFFIXES]
     others = tuple(
         path.relative_to(folder).as_posix()

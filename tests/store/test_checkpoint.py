@@ -550,3 +550,11 @@ def test_reading_a_voice_does_not_load_the_compiler(golden: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text elsewhere")
+def test_a_name_that_is_no_text_is_named(voice_file):
+    odd = voice_file.with_name(os.fsdecode(b"odd\xff.pth"))
+    voice_file.rename(odd)
+    with pytest.raises(VoiceError, match=r"odd\\udcff.pth.* is no text"):
+        read_voice(odd)

@@ -1,6 +1,7 @@
 """Recordings to pieces: the published cuts, nothing lost, nothing dropped in silence."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,3 +144,13 @@ def test_a_disk_that_refuses_ends_it_and_blames_no_recording(
             recordings, tiny_config, WorkingSet(tmp_path / "full" / "cache"), SilentProgress()
         )
     assert "Make room" in error.value.hint
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are text elsewhere")
+def test_a_name_that_is_no_text_is_refused_before_the_work(
+    recordings: Path, tiny_config: TrainingConfig, working_set: WorkingSet
+) -> None:
+    Path(os.fsdecode(os.fsencode(recordings) + b"/odd\xff.wav")).touch()
+    with pytest.raises(DatasetError, match=r"odd\\udcff.wav") as error:
+        run(recordings, tiny_config, working_set)
+    assert error.value.hint == "Rename the file."
