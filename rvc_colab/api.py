@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvc_colab import config
+from rvc_colab.memory.allocator import limit_primitive_cache
 from rvc_colab.memory.process import default_lifecycle, reload_settings
 from rvc_colab.profiling import profiled
 from rvc_colab.progress import Progress, SilentProgress
@@ -43,6 +44,7 @@ def convert(
     from rvc_colab.conversion.folder import settle_paths
     from rvc_colab.conversion.shared import SharedConversion
 
+    limit_primitive_cache(os.environ)
     file, format = settings.pop("config", None), settings.pop("format", None)
     choices = load(config.ConversionConfig, settings, file)
     place = Workspace.locate(workspace)
