@@ -270,7 +270,7 @@ def _item_gb(sample_rate: int, precision: str) -> float:
 
 
 def _fitting_batch(facts: Facts, gpu: Gpu | None, per_item: float) -> tuple[int, int, float]:
-    """Count items that fit, plainly and with checkpointing, by the memory model; and the GB free."""
+    """Count what fits by the memory model, plainly and with checkpointing; and the free GB."""
     if gpu is None:
         room = (facts.ram_free_bytes or facts.ram_bytes) / GIB * USABLE - CPU_FIXED_GB
         most = CPU_MAX_BATCH

@@ -7,21 +7,9 @@ import wave
 import zipfile
 from pathlib import Path
 
-import pytest
 from fakes.kernel import Ran, run_notebook
 
-from rvc_colab.errors import AssetError
-from rvc_colab.store.assets import DEMO_VOICE, bundled
-
 STEPS = {"steps": ["3", "5"]}
-
-
-@pytest.fixture(autouse=True)
-def _demo_voice() -> None:
-    try:
-        bundled(DEMO_VOICE)
-    except AssetError:
-        pytest.skip("the demo voice is not there yet")
 
 
 def _gone(ran: Ran) -> bool:
