@@ -87,7 +87,7 @@ class TrainingJobs:
 
     def __init__(self, workspace: Workspace, lifecycle: Lifecycle) -> None:
         self._workspace, self._lifecycle = workspace, lifecycle
-        self._waiting: queue.Queue[TrainingJob] = queue.Queue()
+        self._waiting: queue.Queue[TrainingJob | None] = queue.Queue()  # None: nothing follows
         self._jobs: dict[str, TrainingJob] = {}
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
@@ -140,7 +140,8 @@ class TrainingJobs:
             live, worker = [job for job in self._jobs.values() if job.is_live], self._worker
         for job in live:
             job.stopper.cancel()
-        if live and worker is not None:
+        if worker is not None:
+            self._waiting.put(None)
             worker.join(STOP_SECONDS)
 
     def _work(self) -> None:
@@ -153,6 +154,8 @@ class TrainingJobs:
                         self._worker = None
                         return
                 continue
+            if job is None:
+                return
             self._run(job)
 
     def _run(self, job: TrainingJob) -> None:
