@@ -60,7 +60,9 @@ class VoicesTab:
                 label="voices.import_source",
                 info="voices.import_help",
             )
-            self.import_name = words(gr.Textbox(max_lines=1), label="voices.import_name")
+            self.import_name = words(
+                gr.Textbox(max_lines=1, elem_id="voices-import-name"), label="voices.import_name"
+            )
             self.import_button = words(
                 gr.Button(variant="primary", elem_id="voices-import"), value="voices.import_go"
             )
@@ -89,19 +91,33 @@ class VoicesTab:
         words = self.words
         with words(gr.Accordion(open=False), label="voices.merge"):
             names = voice_choices(self.page)
-            self.first = words(gr.Dropdown(names, value=None), label="voices.first")
-            self.second = words(gr.Dropdown(names, value=None), label="voices.second")
-            self.share = words(gr.Slider(0, 1, 0.5, step=0.05), label="voices.share")
-            self.merged_name = words(gr.Textbox(max_lines=1), label="voices.new_name")
-            self.merge_button = words(gr.Button(), value="voices.merge_go")
+            self.first = words(
+                gr.Dropdown(names, value=None, elem_id="merge-first"), label="voices.first"
+            )
+            self.second = words(
+                gr.Dropdown(names, value=None, elem_id="merge-second"), label="voices.second"
+            )
+            self.share = words(
+                gr.Slider(0, 1, 0.5, step=0.05, elem_id="merge-share"), label="voices.share"
+            )
+            self.merged_name = words(
+                gr.Textbox(max_lines=1, elem_id="merge-name"), label="voices.new_name"
+            )
+            self.merge_button = words(gr.Button(elem_id="merge-go"), value="voices.merge_go")
 
     def _build_repair(self) -> None:
         words = self.words
         with words(gr.Accordion(open=False), label="voices.repair"):
-            self.checkpoint = words(gr.File(type="filepath"), label="voices.checkpoint")
-            self.repaired_name = words(gr.Textbox(max_lines=1), label="voices.new_name")
-            self.repair_button = words(gr.Button(), value="voices.repair_go")
-            self.index_button = words(gr.Button(), value="voices.rebuild_index")
+            self.checkpoint = words(
+                gr.File(type="filepath", elem_id="repair-file"), label="voices.checkpoint"
+            )
+            self.repaired_name = words(
+                gr.Textbox(max_lines=1, elem_id="repair-name"), label="voices.new_name"
+            )
+            self.repair_button = words(gr.Button(elem_id="repair-go"), value="voices.repair_go")
+            self.index_button = words(
+                gr.Button(elem_id="rebuild-index"), value="voices.rebuild_index"
+            )
 
     @property
     def lists(self) -> list[Any]:

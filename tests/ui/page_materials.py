@@ -25,6 +25,7 @@ def write_tone(path: Path, seconds: float = 1.0, hertz: float = 220.0) -> Path:
     """Write a tone with overtones and a swell, which passes for a voice."""
     import soundfile
 
+    path.parent.mkdir(parents=True, exist_ok=True)
     time = np.arange(int(16000 * seconds)) / 16000
     wave = sum(np.sin(2 * np.pi * hertz * k * time) / k for k in range(1, 6))
     soundfile.write(path, 0.2 * wave * (1.2 + np.sin(2 * np.pi * 3 * time)) / 2, 16000)
