@@ -157,6 +157,13 @@ class TrainingConfig(Choices):
         0.999875, "Factor on the step size after each epoch.", gt=0, le=1, group="advanced"
     )
     mel_weight: float = _setting(45.0, "Weight of the mel loss.", ge=0, le=1000, group="advanced")
+    mel_scales: int = _setting(
+        1,
+        "Window sizes that the mel loss compares; 1 is published, more hear short sounds better.",
+        ge=1,
+        le=4,
+        group="advanced",
+    )
     kl_weight: float = _setting(1.0, "Weight of the KL loss.", ge=0, le=100, group="advanced")
     reconstruction_steps: int = _setting(
         0,

@@ -5,7 +5,7 @@ Letters: B sounds, N samples, F = n_fft // 2 + 1 bins, M mel bands, T = N // hop
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -69,6 +69,21 @@ def spectrogram_config(sample_rate: int, version: str = "v2") -> SpectrogramConf
         raise ConfigError(f"Version {version!r} is unknown.", "Choose v1 or v2.")
     n_fft, mels = _SIZES[sample_rate]
     return SpectrogramConfig(n_fft, sample_rate // FRAMES_PER_SECOND, n_fft, mels, sample_rate)
+
+
+def mel_scales(config: SpectrogramConfig, count: int) -> tuple[SpectrogramConfig, ...]:
+    """Return the voice's own spectrogram and others of ½, 2 and ¼ of its window, `count` in all.
+
+    The others step by a quarter window. Bands follow the window's resolution, so that none falls
+    between two bins.
+    """
+    others = []
+    for factor in (0.5, 2.0, 0.25)[: count - 1]:
+        n_fft = int(config.n_fft * factor)
+        mels = int(config.mels * min(1.0, factor))
+        sizes = {"n_fft": n_fft, "hop": n_fft // 4, "win": n_fft, "mels": mels}
+        others.append(replace(config, **sizes))
+    return (config, *others)
 
 
 def linear_spectrogram(wave: torch.Tensor, config: SpectrogramConfig) -> torch.Tensor:

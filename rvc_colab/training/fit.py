@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rvc_colab.audio.spectral import mel_scales
 from rvc_colab.config import TrainingConfig
 from rvc_colab.errors import TrainingError
 from rvc_colab.models.synthesizer import Synthesizer
@@ -91,8 +92,9 @@ class Fitting:
             "generator": machine.player(self.networks.generator, optimizer_of),
             "discriminator": machine.player(self.networks.discriminator, optimizer_of),
         }
+        scales = mel_scales(self.networks.spectrogram, config.mel_scales)
         settings = StepSettings(
-            self.networks.spectrogram, config.mel_weight, config.kl_weight, config.max_grad_norm
+            scales[0], config.mel_weight, config.kl_weight, config.max_grad_norm, scales[1:]
         )
         # The (1, K) form of the same convolutions: same numbers, faster, above all in 16 bit.
         self.networks.generator.dec.channels_last = True

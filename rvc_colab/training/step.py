@@ -39,6 +39,7 @@ class StepSettings:
     mel_weight: float = 45.0
     kl_weight: float = 1.0
     max_grad_norm: float | None = None
+    further_scales: tuple[SpectrogramConfig, ...] = ()  # of the mel loss, beside the voice's own
 
 
 def _nothing() -> AbstractContextManager[None]:
@@ -132,9 +133,12 @@ class GanStep:
         mel = self.settings.spectrogram
         target = log_mel(slice_segments(batch.spec, draw.starts, self.frames), mel)
         divergence = kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.spec_mask)
+        distances = [mel_loss(target, log_mel_from_wave(fake.squeeze(1), mel))]
+        for scale in self.settings.further_scales:
+            pair = (log_mel_from_wave(wave.squeeze(1), scale) for wave in (real, fake))
+            distances.append(mel_loss(*pair))
         terms = {
-            "mel": mel_loss(target, log_mel_from_wave(fake.squeeze(1), mel))
-            * self.settings.mel_weight,
+            "mel": mean_of(distances) * self.settings.mel_weight,
             "kl": divergence / batch.frames_per_part * self.settings.kl_weight,
         }
         return terms, real, fake

@@ -81,3 +81,26 @@ def test_bins_agree_with_the_voices_own_configuration():
         for version in ("v1", "v2"):
             bins = SynthesizerConfig.standard(rate, version).spec_channels
             assert spectral.spectrogram_config(rate, version).bins == bins
+
+
+def test_one_mel_scale_is_the_published_one_and_more_are_added_to_it():
+    config = spectral.spectrogram_config(40000)
+    assert spectral.mel_scales(config, 1) == (config,)
+    assert [scale.n_fft for scale in spectral.mel_scales(config, 4)] == [2048, 1024, 4096, 512]
+
+
+@pytest.mark.parametrize("rate", [16000, *RATES])
+def test_every_band_of_every_scale_hears_something(rate):
+    for scale in spectral.mel_scales(spectral.spectrogram_config(rate), 4):
+        assert spectral.mel_filterbank(scale).sum(axis=1).min() > 0
+
+
+def test_a_short_window_tells_when_a_click_came():
+    own, half, _, quarter = spectral.mel_scales(spectral.spectrogram_config(16000), 4)
+    click = torch.zeros(1, 8000)
+    click[0, 4000] = 0.5
+    heard = [
+        int((spectral.log_mel_from_wave(click, scale) > -9).any(1).sum()) * scale.hop
+        for scale in (own, half, quarter)
+    ]
+    assert heard[0] > heard[1] > heard[2]

@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from rvc_colab.audio.spectral import log_mel, spectrogram_config
+from rvc_colab.audio.spectral import log_mel, log_mel_from_wave, mel_scales, spectrogram_config
 from rvc_colab.models.discriminators import DiscriminatorWidths, MultiPeriodDiscriminator
-from rvc_colab.models.synthesizer import Synthesizer, SynthesizerConfig, TrainingNoise
+from rvc_colab.models.synthesizer import (
+    Synthesizer,
+    SynthesizerConfig,
+    TrainingNoise,
+    slice_segments,
+)
 from rvc_colab.training.batches import Batch, Draw
+from rvc_colab.training.losses import mel_loss
 from rvc_colab.training.step import GanStep, Player, StepSettings
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "training"
@@ -196,6 +202,25 @@ def test_without_the_adversary_the_discriminator_rests() -> None:
         torch.equal(value, before[key])
         for key, value in recorded.discriminator.state_dict().items()
     )
+
+
+def test_further_scales_join_the_mel_loss_as_its_mean() -> None:
+    plain, scaled, alone = (Recorded("c_v2_f0_48k") for _ in range(3))
+    scales = mel_scales(SPECTROGRAM, 3)
+    several, own = scaled.game(), plain.game()
+    several.settings = dataclasses.replace(several.settings, further_scales=scales[1:])
+    together = float(several.step([scaled.batch()])["mel"])
+    batch, draw = alone.batch()
+    with torch.no_grad():
+        out = alone.generator(batch, draw.starts, TrainingNoise(draw.posterior, draw.source))
+    hop, frames = alone.config.hop, alone.config.segment_frames
+    real = slice_segments(batch.wave, draw.starts * hop, frames * hop)
+    terms = [
+        mel_loss(*(log_mel_from_wave(wave.squeeze(1), scale) for wave in (real, out.wave)))
+        for scale in scales[1:]
+    ]
+    expected = (float(own.step([plain.batch()])["mel"]) + 45 * float(sum(terms))) / 3
+    assert together == pytest.approx(expected, rel=1e-4)
 
 
 def test_clipping_holds_the_gradients_to_the_limit() -> None:
