@@ -19,10 +19,11 @@ _RESBLOCK_KERNELS = (3, 7, 11)
 _RESBLOCK_DILATIONS = ((1, 3, 5),) * 3
 
 # n_fft, segment frames, upsample rates, upsample kernels: the published training configs.
-# 16000 has no published config; it is laid out like 32k v1 without its last stage.
+# 16000 has no published config; its last stage doubles twice at once, so that the full rate has
+# twice the channels that the published stages would leave it, at the same cost.
 _STANDARD: dict[tuple[int, str], tuple[int, int, tuple[int, ...], tuple[int, ...]]] = {
-    (16000, "v1"): (1024, 40, (10, 4, 2, 2), (16, 16, 4, 4)),
-    (16000, "v2"): (1024, 40, (10, 4, 2, 2), (16, 16, 4, 4)),
+    (16000, "v1"): (1024, 40, (10, 4, 4), (16, 16, 8)),
+    (16000, "v2"): (1024, 40, (10, 4, 4), (16, 16, 8)),
     (32000, "v1"): (1024, 40, (10, 4, 2, 2, 2), (16, 16, 4, 4, 4)),
     (32000, "v2"): (1024, 40, (10, 8, 2, 2), (20, 16, 4, 4)),
     (40000, "v1"): (2048, 32, (10, 10, 2, 2), (16, 16, 4, 4)),
