@@ -49,6 +49,13 @@ class Version(StrEnum):
     V2 = "v2"
 
 
+class Latent(StrEnum):
+    """What the generator decodes while it learns."""
+
+    POSTERIOR = "posterior"
+    PRIOR = "prior"
+
+
 def _setting(default: Any, help: str, unit: str = "", **bounds: Any) -> Any:
     """Describe one choice: `unit`, `env` (further variable names) and `group` travel as extras."""
     extra = {"unit": unit, "env": bounds.pop("env", []), "group": bounds.pop("group", "common")}
@@ -162,6 +169,12 @@ class TrainingConfig(Choices):
         "Window sizes that the mel loss compares; 1 is published, more hear short sounds better.",
         ge=1,
         le=4,
+        group="advanced",
+    )
+    decode_from: Latent = _setting(
+        Latent.POSTERIOR,
+        "Decode the recording's own latent (posterior, as published) or what content predicts "
+        "(prior: for short runs from scratch).",
         group="advanced",
     )
     kl_weight: float = _setting(1.0, "Weight of the KL loss.", ge=0, le=100, group="advanced")

@@ -109,21 +109,29 @@ class Synthesizer(nn.Module):
         batch: SynthesizerBatch,
         slice_starts: Tensor | None = None,
         noise: TrainingNoise | None = None,
+        from_prior: bool = False,
     ) -> SynthesizerOutput:
         """Encode a batch and decode one slice of each item (training).
 
-        `slice_starts` [B] in frames and `noise` are drawn when None. Raises TrainingError when the
-        batch is shorter than a slice.
+        `slice_starts` [B] in frames and `noise` are drawn when None. With `from_prior` the slice is
+        decoded from a sample of the prior, as in conversion; the recording is not encoded and the
+        prior stands in for the posterior. Raises TrainingError when the batch is shorter than a
+        slice.
         """
         noise = noise or TrainingNoise()
         speaker = self.emb_g(batch.speaker_id).unsqueeze(-1)
         m_p, logs_p, content_mask = self.enc_p(
             batch.content, batch.coarse_pitch, batch.content_lengths
         )
-        z, m_q, logs_q, spec_mask = self.enc_q(
-            batch.spec, batch.spec_lengths, speaker, noise.posterior
-        )
-        z_p = self.flow(z, spec_mask, speaker)
+        if from_prior:
+            m_q, logs_q, spec_mask = m_p, logs_p, content_mask
+            z_p = _prior_sample(m_p, logs_p, content_mask, noise.posterior)
+            z = self.flow.inverse(z_p, content_mask, speaker) * content_mask
+        else:
+            z, m_q, logs_q, spec_mask = self.enc_q(
+                batch.spec, batch.spec_lengths, speaker, noise.posterior
+            )
+            z_p = self.flow(z, spec_mask, speaker)
         frames = self.config.segment_frames
         if z.shape[2] < frames:
             raise TrainingError(
@@ -168,10 +176,8 @@ class Synthesizer(nn.Module):
         outer = _widen(begin, end, self.flow.context_frames, frames)  # what the flow reads
         cut = slice(*outer)
         m_p, logs_p, mask = m_p[..., cut], logs_p[..., cut], mask[..., cut]
-        draw = (
-            torch.randn_like(m_p) if options.prior_noise is None else options.prior_noise[..., cut]
-        )
-        z_p = (m_p + torch.exp(logs_p) * draw.to(m_p.dtype) * PRIOR_SCALE) * mask
+        noise = options.prior_noise
+        z_p = _prior_sample(m_p, logs_p, mask, None if noise is None else noise[..., cut])
         latent = self.flow.inverse(z_p, mask, speaker) * mask
         latent = latent[..., begin - outer[0] : end - outer[0]]
         excitation = None if f0_hz is None else self._excitation(f0_hz, (begin, end), options)
@@ -187,6 +193,11 @@ class Synthesizer(nn.Module):
         if noise is not None:
             noise = noise[:, begin * hop : end * hop].contiguous()
         return self.dec.m_source(f0_hz[:, begin:end], phase, noise)
+
+
+def _prior_sample(mean: Tensor, log_spread: Tensor, mask: Tensor, draw: Tensor | None) -> Tensor:
+    draw = torch.randn_like(mean) if draw is None else draw.to(mean.dtype)
+    return (mean + torch.exp(log_spread) * draw * PRIOR_SCALE) * mask
 
 
 def prepare_for_inference(model: Synthesizer, channels_last: bool = True) -> Synthesizer:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rvc_colab.audio.spectral import mel_scales
-from rvc_colab.config import TrainingConfig
+from rvc_colab.config import Latent, TrainingConfig
 from rvc_colab.errors import TrainingError
 from rvc_colab.models.synthesizer import Synthesizer
 from rvc_colab.profiling import stage
@@ -94,7 +94,12 @@ class Fitting:
         }
         scales = mel_scales(self.networks.spectrogram, config.mel_scales)
         settings = StepSettings(
-            scales[0], config.mel_weight, config.kl_weight, config.max_grad_norm, scales[1:]
+            scales[0],
+            config.mel_weight,
+            config.kl_weight,
+            config.max_grad_norm,
+            config.decode_from is Latent.PRIOR,
+            scales[1:],
         )
         # The (1, K) form of the same convolutions: same numbers, faster, above all in 16 bit.
         self.networks.generator.dec.channels_last = True

@@ -39,6 +39,7 @@ class StepSettings:
     mel_weight: float = 45.0
     kl_weight: float = 1.0
     max_grad_norm: float | None = None
+    from_prior: bool = False  # decode what content predicts, not the recording's own latent
     further_scales: tuple[SpectrogramConfig, ...] = ()  # of the mel loss, beside the voice's own
 
 
@@ -125,22 +126,21 @@ class GanStep:
         batch, draw = part
         with torch.set_grad_enabled(keep), self.machinery.autocast():
             noise = TrainingNoise(draw.posterior, draw.source)
-            out = self.generator.network(batch, draw.starts, noise)
+            out = self.generator.network(batch, draw.starts, noise, self.settings.from_prior)
         fake = out.wave.float()
         real = slice_segments(batch.wave, draw.starts * self.hop, self.frames * self.hop)
         if not keep:
             return {}, real, fake
         mel = self.settings.spectrogram
         target = log_mel(slice_segments(batch.spec, draw.starts, self.frames), mel)
-        divergence = kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.spec_mask)
         distances = [mel_loss(target, log_mel_from_wave(fake.squeeze(1), mel))]
         for scale in self.settings.further_scales:
             pair = (log_mel_from_wave(wave.squeeze(1), scale) for wave in (real, fake))
             distances.append(mel_loss(*pair))
-        terms = {
-            "mel": mean_of(distances) * self.settings.mel_weight,
-            "kl": divergence / batch.frames_per_part * self.settings.kl_weight,
-        }
+        terms = {"mel": mean_of(distances) * self.settings.mel_weight}
+        if not self.settings.from_prior:
+            divergence = kl_loss(out.z_p, out.logs_q, out.m_p, out.logs_p, out.spec_mask)
+            terms["kl"] = divergence / batch.frames_per_part * self.settings.kl_weight
         return terms, real, fake
 
     def _train_discriminator(

@@ -11,6 +11,7 @@ import torch
 from rvc_colab.audio.spectral import log_mel, log_mel_from_wave, mel_scales, spectrogram_config
 from rvc_colab.models.discriminators import DiscriminatorWidths, MultiPeriodDiscriminator
 from rvc_colab.models.synthesizer import (
+    InferOptions,
     Synthesizer,
     SynthesizerConfig,
     TrainingNoise,
@@ -221,6 +222,30 @@ def test_further_scales_join_the_mel_loss_as_its_mean() -> None:
     ]
     expected = (float(own.step([plain.batch()])["mel"]) + 45 * float(sum(terms))) / 3
     assert together == pytest.approx(expected, rel=1e-4)
+
+
+def test_from_the_prior_conversion_itself_is_trained() -> None:
+    recorded = Recorded("c_v2_f0_48k")
+    game, (batch, draw) = recorded.game(), recorded.batch()
+    game.settings = dataclasses.replace(game.settings, from_prior=True)
+    start, samples = torch.zeros_like(draw.starts), batch.content.shape[1] * recorded.config.hop
+    noise = TrainingNoise(draw.posterior, draw.source)
+    options = InferOptions(draw.posterior, torch.zeros(2, samples, 1))
+    content = (batch.content, batch.content_lengths, batch.coarse_pitch, batch.f0_hz)
+    with torch.no_grad():
+        made = recorded.generator(batch, start, noise, from_prior=True).wave
+        converted = recorded.generator.infer(*content, batch.speaker_id, options)
+    # Equal but for the slice's end, behind which the generator sees nothing.
+    seen = (recorded.config.segment_frames - recorded.generator.dec.context_frames) * (
+        recorded.config.hop
+    )
+    assert seen > 0
+    assert torch.allclose(made[..., :seen], converted[..., :seen], atol=1e-5)
+    untouched = {name: p.clone() for name, p in recorded.generator.enc_q.named_parameters()}
+    losses = game.step([(batch, draw)])
+    assert set(losses) == {"mel", "feature", "adversarial", "discriminator", "total"}
+    assert all(torch.equal(p, untouched[n]) for n, p in recorded.generator.enc_q.named_parameters())
+    assert recorded.generator.enc_p.emb_phone.weight.grad.abs().sum() > 0
 
 
 def test_clipping_holds_the_gradients_to_the_limit() -> None:
