@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rvc_colab.config import TrainingConfig
+from rvc_colab.config import Latent, TrainingConfig
 from rvc_colab.errors import Cancelled, DatasetError, RVCError, SnapshotError
 from rvc_colab.features.content import check_width
 from rvc_colab.features.retrieval import build_index, index_file_name, write_index
@@ -297,6 +297,7 @@ def fit(
             ClipStore(measured, networks.spectrogram, machine.device),
             config.seed,
             lambda: open_f0(config, workspace, machine.device),
+            from_prior=config.decode_from is Latent.PRIOR,
         )
     fitting.resume()
     if machine.is_main:

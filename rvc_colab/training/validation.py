@@ -44,23 +44,26 @@ SHARE_OF_TIME = 0.1  # that measuring may take at most
 class Measures:
     """Distances of spoken from real held-out recordings.
 
-    `mel`: mean distance of log-mel spectra; `kl`: divergence of posterior and prior per frame;
-    `f0_correlation`: of log pitch, where both are voiced; None without pitch or too little of it.
+    `mel`: mean distance of log-mel spectra; `kl`: divergence of posterior and prior per frame, None
+    where no posterior is trained; `f0_correlation`: of log pitch, where both are voiced; None
+    without pitch or too little of it.
     """
 
     mel: float
-    kl: float
+    kl: float | None
     f0_correlation: float | None = None
 
     @property
     def score(self) -> float:
         """Return one number of all, lower is better."""
         off_pitch = 0.0 if self.f0_correlation is None else 1.0 - self.f0_correlation
-        return self.mel + KL_WEIGHT * self.kl + F0_WEIGHT * off_pitch
+        return self.mel + KL_WEIGHT * (self.kl or 0.0) + F0_WEIGHT * off_pitch
 
     def numbers(self) -> dict[str, float]:
         """Return the measures as the diary names them."""
-        named = {"validation/mel": self.mel, "validation/kl": self.kl}
+        named = {"validation/mel": self.mel}
+        if self.kl is not None:
+            named["validation/kl"] = self.kl
         if self.f0_correlation is not None:
             named["validation/f0_correlation"] = self.f0_correlation
         return named | {"validation/score": self.score}
@@ -91,9 +94,13 @@ class Validator:
     """
 
     def __init__(
-        self, clips: ClipStore, seed: int, open_pitch: Callable[[], PitchOf] | None = None
+        self,
+        clips: ClipStore,
+        seed: int,
+        open_pitch: Callable[[], PitchOf] | None = None,
+        from_prior: bool = False,
     ) -> None:
-        self.clips, self.seed = clips, seed
+        self.clips, self.seed, self.from_prior = clips, seed, from_prior
         self.warnings: list[str] = []
         self._open_pitch = open_pitch if clips.has_f0 else None
         self._pitch: PitchOf | None = None
@@ -113,12 +120,14 @@ class Validator:
                 real = log_mel(batch.spec, spectrum)
                 fake = log_mel_from_wave(wave.squeeze(1), spectrum)
                 mel += float(mel_loss(real, fake[..., : real.shape[-1]])) * length
-                divergence += float(self._divergence(model, batch, length))
+                if not self.from_prior:
+                    divergence += float(self._divergence(model, batch, length))
                 frames += length
                 heard += self._pitches(batch, wave, model.config.sample_rate)
         finally:
             model.train(training)
-        return Measures(mel / frames, divergence / frames, correlation(heard))
+        kl = None if self.from_prior else divergence / frames
+        return Measures(mel / frames, kl, correlation(heard))
 
     def _generator(self) -> torch.Generator:
         return torch.Generator(self.clips.device).manual_seed(self.seed)

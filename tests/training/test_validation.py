@@ -53,6 +53,17 @@ def test_the_same_voice_measures_the_same_and_draws_nothing(
     assert torch.equal(before, torch.get_rng_state()) and model.training
 
 
+def test_without_a_trained_posterior_no_divergence_is_measured(
+    validator: Validator, tiny_config: TrainingConfig
+) -> None:
+    model = build_networks(tiny_config).generator
+    with_posterior = validator.measure(model)
+    validator.from_prior = True
+    alone = validator.measure(model)
+    assert alone.kl is None and "validation/kl" not in alone.numbers()
+    assert alone.mel == with_posterior.mel and alone.score < with_posterior.score
+
+
 def test_pitch_in_tune_correlates_and_pitch_that_stands_still_says_nothing() -> None:
     glide = np.linspace(100.0, 300.0, 200)
     assert correlation([(glide, glide * 1.01)]) == pytest.approx(1.0, abs=1e-6)
