@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from rvc_colab.errors import RVCError
 
 __version__ = "0.1.0"
-__all__ = ["RVCError", "convert", "demo", "doctor", "fetch", "train", "voices"]
+__all__ = ["RVCError", "convert", "demo", "doctor", "fetch", "speak", "train", "voices"]
 
 _HOMES = {
     "convert": "rvc_colab.api",
     "demo": "rvc_colab.demo",
     "doctor": "rvc_colab.api",
     "fetch": "rvc_colab.api",
+    "speak": "rvc_colab.api",
     "train": "rvc_colab.api",
     "voices": "rvc_colab.api",
     "RVCError": "rvc_colab.errors",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rvc_colab import config
 from rvc_colab.memory.allocator import limit_primitive_cache
@@ -61,6 +62,34 @@ def convert(
         else:
             result = shared.file(source, target, shown)
     return replace(result, profile=profile.record()) if profile else result
+
+
+def speak(
+    text: str,
+    target: PathLike,
+    *,
+    voice: str,
+    index: PathLike | None = None,
+    workspace: PathLike | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> ConversionResult:
+    """Speak a text with the system's speech engine and convert that into a voice.
+
+    `settings` are the fields of SpeechConfig (`speech_language="es"`) and of ConversionConfig; the
+    rest is as for `convert`. Raises RVCError.
+    """
+    from rvc_colab.audio import speech
+
+    spoken = {k: settings.pop(k) for k in config.SpeechConfig.model_fields if k in settings}
+    choices = load(config.SpeechConfig, spoken, settings.get("config"))
+    with tempfile.TemporaryDirectory(prefix="rvc_speech_") as folder:
+        source = Path(folder) / "speech.wav"
+        speaker = speech.speak(text, source, choices)
+        verbatim = {"index": index, "workspace": workspace, "progress": progress, **settings}
+        result = cast("ConversionResult", convert(source, target, voice=voice, **verbatim))
+    told = {"speech": f"{speaker.engine}, {choices.speech_language}"}
+    return replace(result, source=None, voice=result.voice | told)
 
 
 def train(

@@ -33,6 +33,14 @@ class F0Method(StrEnum):
     FCPE = "fcpe"
 
 
+class SpeechEngine(StrEnum):
+    """The program that speaks a text."""
+
+    AUTO = "auto"
+    ESPEAK = "espeak"
+    FLITE = "flite"
+
+
 class Precision(StrEnum):
     """The arithmetic of the networks."""
 
@@ -114,6 +122,25 @@ class ConversionConfig(Choices):
         False, "Run the high-pass on the device instead of the CPU.", group="advanced"
     )
     profiling: bool = _setting(False, "Measure time and memory per stage.", group="advanced")
+
+
+class SpeechConfig(Choices):
+    """How a text is spoken before it is converted."""
+
+    speech_engine: SpeechEngine = _setting(
+        SpeechEngine.AUTO,
+        "The program that speaks a text; auto takes one that is installed.",
+        group="speech",
+    )
+    speech_language: str = _setting(
+        "en",
+        "Language of the text, as en, es or pt-br.",
+        pattern=r"^[a-z]{2,3}(-[a-z0-9]{1,8}){0,3}$",
+        group="speech",
+    )
+    speech_speed: int = _setting(
+        175, "How fast it is spoken.", "words/min", ge=80, le=400, group="speech"
+    )
 
 
 class TrainingConfig(Choices):
@@ -323,6 +350,7 @@ class GpuConfig(Choices):
 
 SECTIONS: dict[str, type[Choices]] = {
     "conversion": ConversionConfig,
+    "speech": SpeechConfig,
     "training": TrainingConfig,
     "gpu": GpuConfig,
 }

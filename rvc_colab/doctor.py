@@ -64,7 +64,7 @@ class Check:
 def examine(workspace: Workspace) -> list[Check]:
     """Run every check. Never raises for what it finds."""
     checks: list[Check] = []
-    for examiner in (_python, _torch, _machine, _packages, _decoders, _weights, _disk):
+    for examiner in (_python, _torch, _machine, _packages, _decoders, _speech, _weights, _disk):
         checks.extend(examiner(workspace))
     return checks
 
@@ -166,6 +166,14 @@ def _decoders(workspace: Workspace) -> Iterator[Check]:
     text = f"wav, flac, mp3, ogg; {' and '.join(found) or 'nothing'} for other formats"
     remedy = "" if found else "Install ffmpeg (or: pip install av) to read m4a, aac, opus, video."
     yield Check("sound formats", "ok" if found else "note", text, remedy)
+
+
+def _speech(workspace: Workspace) -> Iterator[Check]:
+    from rvc_colab.audio.speech import speakers
+
+    found = " and ".join(speaker.program for speaker in speakers())
+    remedy = "" if found else "Install espeak-ng or flite to convert from typed text."
+    yield Check("speech", "ok" if found else "note", found or "no speech engine", remedy)
 
 
 def _weights(workspace: Workspace) -> Iterator[Check]:

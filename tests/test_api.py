@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import rvc_colab
-from rvc_colab import api
+from rvc_colab import api, config
 from rvc_colab.errors import ConfigError
 from rvc_colab.memory import default_lifecycle, default_manager, forget_process
 from rvc_colab.profiling import stage
@@ -101,6 +101,27 @@ def test_the_device_of_the_environment_is_taken(source: Path, monkeypatch) -> No
     monkeypatch.setenv("RVC_DEVICE", "cpu")
     assert _convert(source).voice["device"].startswith("cpu")
     assert {model.device for model in default_manager().loaded()} == {"cpu"}
+
+
+def test_a_text_is_spoken_and_converted(
+    source: Path, voice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rvc_colab.audio import speech
+    from rvc_colab.config import SpeechEngine
+
+    asked: list[tuple[str, str]] = []
+
+    def speak(text: str, target: Path, chosen: config.SpeechConfig) -> speech.Speaker:
+        asked.append((text, chosen.speech_language))
+        target.write_bytes(source.read_bytes())
+        return speech.Speaker(SpeechEngine.FLITE, "flite")
+
+    monkeypatch.setattr(speech, "speak", speak)
+    settings = {"speech_language": "es", "transpose": 3, "f0_method": "swift"}
+    result = rvc_colab.speak("Buenos días", tmp_path / "out.wav", voice=str(voice), **settings)
+    assert asked == [("Buenos días", "es")]
+    assert result.voice["speech"] == "flite, es" and result.source is None
+    assert result.seconds == pytest.approx(0.5, abs=0.01) and (tmp_path / "out.wav").is_file()
 
 
 def _training(asked: dict[str, object]):

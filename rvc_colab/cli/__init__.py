@@ -101,6 +101,7 @@ def build_parser() -> Parser:
         return made
 
     _add_convert(add("convert", "convert a file or a folder into a voice"))
+    _add_speak(add("speak", "speak a text, and convert that into a voice"))
     _add_train(add)
     runs.add_commands(add)
     _add_library(commands, common)
@@ -125,16 +126,30 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("input", metavar="INPUT", help="a sound file, or a folder of them")
     parser.add_argument("output", metavar="OUTPUT", help="the file (or folder) to write")
+    _add_voice(parser)
+    parser.add_argument(
+        "--format", metavar="EXT", help="format of results in a folder: wav, flac, mp3 or ogg"
+    )
+    add_settings(parser, ConversionConfig)
+
+
+def _add_speak(parser: argparse.ArgumentParser) -> None:
+    from rvc_colab.config import ConversionConfig, SpeechConfig
+
+    parser.add_argument("text", metavar="TEXT", help="what is to be said; - reads it from a pipe")
+    parser.add_argument("output", metavar="OUTPUT", help="the file to write")
+    _add_voice(parser)
+    add_settings(parser, SpeechConfig)
+    add_settings(parser, ConversionConfig)
+
+
+def _add_voice(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--voice", required=True, metavar="NAME_OR_PATH", help="`demo` is the embedded one"
     )
     parser.add_argument(
         "--index", metavar="PATH|none", help="the index; found beside the voice when not given"
     )
-    parser.add_argument(
-        "--format", metavar="EXT", help="format of results in a folder: wav, flac, mp3 or ogg"
-    )
-    add_settings(parser, ConversionConfig)
 
 
 def _add_train(add: Callable[..., argparse.ArgumentParser]) -> None:

@@ -36,6 +36,30 @@ def convert(arguments: argparse.Namespace) -> int:
     return EXIT_PARTLY if getattr(result, "failures", None) else 0
 
 
+def speak(arguments: argparse.Namespace) -> int:
+    """Speak a text, convert it and say what was done."""
+    import sys
+
+    from rvc_colab import api
+    from rvc_colab.config import ConversionConfig, SpeechConfig
+
+    text = sys.stdin.read() if arguments.text == "-" else arguments.text
+    with _progress() as progress:
+        result = api.speak(
+            text,
+            arguments.output,
+            voice=arguments.voice,
+            index=arguments.index,
+            workspace=arguments.workspace,
+            progress=progress,
+            config=arguments.config,
+            **given(arguments, SpeechConfig),
+            **given(arguments, ConversionConfig),
+        )
+    _report(arguments, result)
+    return 0
+
+
 def train(arguments: argparse.Namespace) -> int:
     """Train a voice and say where it is."""
     from rvc_colab import api

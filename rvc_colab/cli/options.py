@@ -15,6 +15,7 @@ from rvc_colab import config
 from rvc_colab.errors import ConfigError
 
 _GROUPS = {
+    "speech": "speech",
     "common": "settings",
     "size": "size of the model (the published sizes unless you train from scratch)",
     "advanced": "advanced settings",
