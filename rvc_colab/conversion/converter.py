@@ -72,11 +72,17 @@ class _Parts:
     keys: dict[str, ModelKey]
     choice: DeviceChoice
     warnings: list[str]
+    any_gpu: bool = False
 
     @property
     def dtype(self) -> str:
         """Name the precision as the manager does."""
         return str(self.choice.dtype).removeprefix("torch.")
+
+    @property
+    def where(self) -> str:
+        """Name the device for the manager; `auto` is the GPU with the most room."""
+        return "auto" if self.any_gpu else str(self.choice.device)
 
 
 @contextlib.contextmanager
@@ -96,19 +102,31 @@ def borrow_converter(
     """
     config, workspace = config or ConversionConfig(), workspace or Workspace.locate()
     parts = _choose(voice, index, config, workspace)
-    # A single GPU that a person did not name may be any of them: the one with the most room.
-    free = config.device == "auto" and parts.choice.device.type == "cuda"
-    where = "auto" if free else str(parts.choice.device)
     with contextlib.ExitStack() as stack:
         with stage("loading"):
             lending = (manager or default_manager()).acquire_all(
-                list(parts.keys.values()), where, parts.dtype
+                list(parts.keys.values()), parts.where, parts.dtype
             )
             lent = dict(zip(parts.keys, stack.enter_context(lending), strict=True))
             converter = _assemble(parts, lent)
         for warning in converter.warnings:
             _log.warning(warning)
         yield converter
+
+
+def has_room(
+    voice: str | Path,
+    index: str | Path | None,
+    config: ConversionConfig,
+    workspace: Workspace,
+    manager: ModelManager,
+) -> bool:
+    """Tell whether the models of a conversion could be lent now, without waiting for anybody.
+
+    Raises what `borrow_converter` raises of files that are missing.
+    """
+    parts = _choose(voice, index, config, workspace)
+    return manager.has_room(list(parts.keys.values()), parts.where, parts.dtype)
 
 
 def _choose(
@@ -133,7 +151,9 @@ def _choose(
         options = () if config.gpu_retrieval else (("device", "cpu"),)
         keys["index"] = ModelKey("index", str(found), options)
     name = DEMO if str(voice) == DEMO else path.stem
-    return _Parts(name, path, file, keys, choice, warnings)
+    # A GPU that a person did not name may be any of them.
+    any_gpu = config.device == "auto" and choice.device.type == "cuda"
+    return _Parts(name, path, file, keys, choice, warnings, any_gpu)
 
 
 def _assemble(parts: _Parts, lent: dict[str, Lease]) -> Converter:

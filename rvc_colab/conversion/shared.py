@@ -14,7 +14,7 @@ from typing import TypeVar
 import torch
 
 from rvc_colab.config import ConversionConfig, Precision
-from rvc_colab.conversion.converter import Converter, borrow_converter
+from rvc_colab.conversion.converter import Converter, borrow_converter, has_room
 from rvc_colab.conversion.results import ConversionResult, FolderResult
 from rvc_colab.conversion.run import convert_each, convert_file
 from rvc_colab.device import DeviceChoice, choose_device
@@ -73,6 +73,11 @@ class SharedConversion:
     def check(self) -> None:
         """Load the models ahead: a voice that cannot be used is one error, not one per file."""
         self._give_way(lambda converter, config: None)
+
+    def has_room(self) -> bool:
+        """Tell whether the models could be lent now, without waiting for other work."""
+        manager, place = self.manager or default_manager(), self.workspace or Workspace.locate()
+        return has_room(self.voice, self.index, self.config, place, manager)
 
     def _give_way(self, use: Callable[[Converter, ConversionConfig], Result]) -> Result:
         """Lend the models and use them, again with less while memory runs out."""

@@ -10,6 +10,7 @@ half of what the other waits for.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 
@@ -125,6 +126,27 @@ class ModelManager:
                 lease.end()
             self._admission.release(plan.holding)
 
+    def has_room(
+        self, keys: Sequence[ModelKey | str], device: str | None = None, dtype: str | None = None
+    ) -> bool:
+        """Tell whether an `acquire_all` would be granted now, without waiting for anybody."""
+        preferred = device or self._preferred
+        requests = self._requests(keys, preferred, dtype)
+        with self._admission.lock:
+            plan = self._admission.planner.best(requests, threading.get_ident(), preferred)
+        return plan.fits or (plan.possible and not plan.blocked and bool(plan.victims))
+
+    def _requests(
+        self, keys: Sequence[ModelKey | str], preferred: str, dtype: str | None
+    ) -> list[Request]:
+        requests = [self._request(key, dtype) for key in keys]
+        names = self._admission.planner.candidates(preferred)
+        for request in requests:  # guesses read files: do that before the lock is taken
+            for name in names:
+                place = Placement(name, at(request, name, names).dtype or "float32")
+                self.estimator.estimate(request.family, request.key, place)
+        return requests
+
     def _obtain(
         self,
         keys: Sequence[ModelKey | str],
@@ -133,12 +155,7 @@ class ModelManager:
         timeout: float | None,
     ) -> tuple[Plan, list[str]]:
         preferred = device or self._preferred
-        requests = [self._request(key, dtype) for key in keys]
-        names = self._admission.planner.candidates(preferred)
-        for request in requests:  # guesses read files: do that before the lock is taken
-            for name in names:
-                place = Placement(name, at(request, name, names).dtype or "float32")
-                self.estimator.estimate(request.family, request.key, place)
+        requests = self._requests(keys, preferred, dtype)
         wait = self._wait_seconds if timeout is None else timeout
         deadline = time.monotonic() + wait
         while True:

@@ -163,6 +163,19 @@ def test_a_full_device_makes_the_next_one_wait(manager, family) -> None:
         assert answer.result(PATIENCE) == "sim:m3"
 
 
+def test_room_is_what_is_there_and_what_idle_models_would_leave(manager) -> None:
+    assert manager.has_room(["sim:m1", "sim:m2", "sim:m3"])
+    assert not manager.has_room([f"sim:m{i}" for i in range(4)])
+    with manager.acquire_all(["sim:m1", "sim:m2"]):
+        assert manager.has_room(["sim:m1", "sim:m3"])  # one is there already
+        assert not manager.has_room(["sim:m3", "sim:m4"])
+    assert manager.has_room(["sim:m3", "sim:m4"])
+    manager.pin("sim:m1")
+    manager.limit_to(50)
+    assert not manager.has_room(["sim:m3"])
+    assert _names(manager) == {"m1", "m2"}  # asking moves nothing
+
+
 def test_waiting_is_bounded_and_ends_in_a_refusal_by_name(manager) -> None:
     entered, leave = threading.Event(), threading.Event()
 
