@@ -10,7 +10,7 @@ import gradio as gr
 
 from rvc_colab.ui.convert_tab import ConvertTab
 from rvc_colab.ui.endpoints import add_endpoints
-from rvc_colab.ui.events import SWIFT, on
+from rvc_colab.ui.events import FOLLOWS, SWIFT, on
 from rvc_colab.ui.machine_tab import MachineTab
 from rvc_colab.ui.page import Page
 from rvc_colab.ui.texts import DEFAULT, Wording, language_of, languages, say
@@ -90,6 +90,8 @@ def _join_arrival(tabs: dict[str, Any], arrived: Any) -> None:
     train, voices, convert, machine = (tabs[n] for n in ("train", "voices", "convert", "machine"))
     if hasattr(convert, "result"):
         on(arrived, convert.show_card, convert.voice, convert.card, **SWIFT)
+        found = on(arrived, convert.resume, None, convert.job, **SWIFT)
+        on(found.then, convert.follow, convert.job, convert.result, **FOLLOWS)
     if hasattr(machine, "report"):
         on(arrived, machine.look, None, machine.shown, **SWIFT)
     if hasattr(voices, "index_button"):

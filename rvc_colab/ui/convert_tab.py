@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import html
+import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from rvc_colab.audio.files import WRITABLE_FORMATS
-from rvc_colab.config import ConversionConfig
-from rvc_colab.errors import Cancelled
+from rvc_colab.audio.speech import MOST_CHARACTERS, speakers
+from rvc_colab.config import ConversionConfig, SpeechConfig
 from rvc_colab.ui.access import person_of
-from rvc_colab.ui.conversions import Outcome, Wish, convert_files, row_of, zip_results
-from rvc_colab.ui.events import GPU, SWIFT, PageProgress, on
+from rvc_colab.ui.conversions import ConversionJob, Wish
+from rvc_colab.ui.convert_view import ended_view, live_view
+from rvc_colab.ui.events import FOLLOWS, SWIFT, on
 from rvc_colab.ui.forms import PRESETS, controls, preset_updates, read_settings
+from rvc_colab.ui.jobs import FAILED
 from rvc_colab.ui.page import Page
-from rvc_colab.ui.pictures import look_at, table
-from rvc_colab.ui.player import Side, compare, file_address
 from rvc_colab.ui.texts import Wording, language_of, say
 from rvc_colab.ui.voice_cards import card_of_name, voice_choices
 
-BAR = gr.Progress()
-COLUMNS = ("source", "result", "seconds", "notes")
+LOOK_SECONDS = 0.2
+SOUND, SEVERAL, TEXT = "sound", "several", "text"
 
 
 class ConvertTab:
@@ -31,6 +32,7 @@ class ConvertTab:
     def __init__(self, page: Page, words: Wording) -> None:
         self.page, self.words = page, words
         self.settings: dict[str, Any] = {}
+        self.speech: dict[str, Any] = {}
 
     def build(self) -> None:
         """Lay out the controls and join them."""
@@ -40,13 +42,35 @@ class ConvertTab:
                 self._build_sources()
             with gr.Column(min_width=300):
                 self._build_voice()
-        with gr.Row():
-            self.go = words(gr.Button(variant="primary", elem_id="convert-go"), value="convert.go")
-            self.stop = words(gr.Button(elem_id="convert-stop"), value="convert.stop")
+        with gr.Row(elem_classes="rvc-actions"):
+            self.go = words(
+                gr.Button(variant="primary", size="lg", scale=3, elem_id="convert-go"),
+                value="convert.go",
+            )
+            self.stop = words(
+                gr.Button(size="lg", scale=1, min_width=120, elem_id="convert-stop"),
+                value="convert.stop",
+            )
         self.result = gr.HTML(elem_id="convert-result")
+        self.job = gr.State("")
+        self.kind = gr.State(SOUND)
         self._join()
 
     def _build_sources(self) -> None:
+        words = self.words
+        with gr.Tabs(elem_id="convert-sources"):
+            with words(gr.Tab(id=SOUND), label="convert.one") as one:
+                self._build_sound()
+            with words(gr.Tab(id=SEVERAL), label="convert.several") as several:
+                self.files = words(
+                    gr.File(file_count="multiple", type="filepath", elem_id="convert-files"),
+                    label="convert.files",
+                )
+            with words(gr.Tab(id=TEXT), label="convert.speak") as text:
+                self._build_text()
+        self.kinds = {SOUND: one, SEVERAL: several, TEXT: text}
+
+    def _build_sound(self) -> None:
         words = self.words
         self.source = words(
             gr.Audio(sources=["upload", "microphone"], type="filepath", elem_id="convert-source"),
@@ -56,11 +80,19 @@ class ConvertTab:
         self.example = words(
             gr.Dropdown(names, value=None, elem_id="convert-example"), label="convert.example"
         )
-        with words(gr.Accordion(open=False), label="convert.several"):
-            self.files = words(
-                gr.File(file_count="multiple", type="filepath", elem_id="convert-files"),
-                label="convert.files",
-            )
+
+    def _build_text(self) -> None:
+        words, is_mute = self.words, not speakers()
+        if is_mute:
+            words(gr.Markdown(elem_id="convert-mute"), value="convert.mute")
+        self.text = words(
+            gr.Textbox(
+                lines=5, max_length=MOST_CHARACTERS, interactive=not is_mute, elem_id="convert-text"
+            ),
+            label="convert.text",
+            placeholder="convert.text_help",
+        )
+        self.speech |= controls(SpeechConfig, "view", words)
 
     def _build_voice(self) -> None:
         words = self.words
@@ -88,9 +120,13 @@ class ConvertTab:
 
     def _join(self) -> None:
         fields = list(self.settings.values())
-        inputs = [self.source, self.files, self.voice, self.with_index, self.format, *fields]
-        running = on(self.go.click, self.convert, inputs, self.result, **GPU)
-        on(self.stop.click, self.cancel, None, self.result, cancels=[running], queue=False)
+        sources = [self.kind, self.source, self.files, self.text]
+        inputs = [*sources, self.voice, self.with_index, self.format, *self.speech.values()]
+        begun = on(self.go.click, self.submit, [*inputs, *fields], self.job, show_progress="hidden")
+        on(begun.success, self.follow, self.job, self.result, **FOLLOWS)
+        on(self.stop.click, self.cancel, self.job, self.result, **SWIFT)
+        for kind, tab in self.kinds.items():
+            on(tab.select, lambda kind=kind: kind, None, self.kind, **SWIFT)
         on(self.example.change, self.take_example, self.example, self.source, **SWIFT)
         on(self.voice.change, self.show_card, self.voice, self.card, **SWIFT)
         names = list(self.settings)
@@ -102,50 +138,54 @@ class ConvertTab:
             **SWIFT,
         )
 
-    def convert(self, request: gr.Request, bar: gr.Progress = BAR, *values: Any) -> str:
-        """Convert one sound, or several, and show what came out."""
-        source, files, voice, with_index, format, *settings = values
-        person, language = person_of(request.cookies), language_of(request)
-        config = read_settings(ConversionConfig, list(self.settings), settings)
-        wish = Wish(voice, config, bool(with_index), str(format))
-        progress = PageProgress(bar)
-        self.page.running[person] = progress
-        try:
-            sources = files or [source or ""]
-            outcomes = self.page.work(convert_files, self.page, person, sources, wish, progress)
-            return self.page.work(self._show, outcomes, language)
-        except Cancelled:
-            return stopped_card(language)
-        finally:
-            if self.page.running.get(person) is progress:
-                del self.page.running[person]
-
-    def _show(self, outcomes: list[Outcome], language: str) -> str:
-        """Draw a single result as the comparing player, several as a table with a zip."""
-        if len(outcomes) == 1 and outcomes[0].result is not None:
-            result = outcomes[0].result
-            sides = self._sides(outcomes[0], language)
-            notes = "".join(f"<li>{html.escape(text)}</li>" for text in result.warnings)
-            card = f"<p>{html.escape(result.in_words().splitlines()[0].split(': ', 1)[-1])}</p>"
-            return compare(*sides, say("convert.download", language)) + card + f"<ul>{notes}</ul>"
-        header = [say(f"convert.column.{name}", language) for name in COLUMNS]
-        shown = table(header, [row_of(outcome) for outcome in outcomes])
-        if path := zip_results(outcomes):
-            words = say("convert.zip", language)
-            link = f'<a class="rvc-download" download href="{file_address(path)}">⬇ {words}</a>'
-            return shown + link
-        return shown
-
-    def _sides(self, outcome: Outcome, language: str) -> tuple[Side, Side]:
-        """Look at both sounds; the pitch is found by the estimator that converts."""
-        assert outcome.result is not None and outcome.result.target is not None
-        with self.page.lifecycle.manager.acquire("f0:auto") as lease:
-            looks = [look_at(p, lease.model) for p in (outcome.source, outcome.result.target)]
-        titles = [say(f"convert.{name}", language) for name in ("before", "after")]
-        return (
-            Side(outcome.source, titles[0], looks[0]),
-            Side(outcome.result.target, titles[1], looks[1]),
+    def submit(self, request: gr.Request, *values: Any) -> str:
+        """Put a conversion in line and return its name; it goes on when the browser closes."""
+        kind, source, files, text, voice, with_index, format, *chosen = values
+        spoken, settings = chosen[: len(self.speech)], chosen[len(self.speech) :]
+        wish = Wish(
+            voice,
+            read_settings(ConversionConfig, list(self.settings), settings),
+            bool(with_index),
+            str(format),
         )
+        sources = [source or ""] if kind == SOUND else files or []
+        if kind == TEXT:
+            config = read_settings(SpeechConfig, list(self.speech), spoken)
+            wish = wish.of_text(text or "", config)
+        person = person_of(request.cookies)
+        return self.page.conversions.submit(self.page, (person, owner_of(request)), wish, sources)
+
+    async def follow(self, request: gr.Request, name: str) -> AsyncIterator[str]:
+        """Show how a conversion stands until it has ended, and what came out."""
+        language, shown = language_of(request), ""
+        job = self._found(request, name)
+        while job is not None and not job.ended.is_set():
+            standing = self.page.turns.standing(job.turn)
+            if (view := live_view(job, standing, language)) != shown:
+                yield (shown := view)
+            await asyncio.sleep(LOOK_SECONDS)
+        yield "" if job is None else ended_view(job, language)
+        if job is not None and job.state == FAILED and job.error is not None:
+            raise job.error
+
+    def resume(self, request: gr.Request) -> str:
+        """Name the newest conversion of a person who comes back."""
+        job = self.page.conversions.newest(owner_of(request))
+        return "" if job is None else job.name
+
+    def cancel(self, request: gr.Request, name: str) -> str:
+        """Stop a conversion: at once while it waits, at its next safe point while it runs."""
+        job, language = self._found(request, name), language_of(request)
+        if job is None:
+            return ""
+        if job.is_live:
+            self.page.conversions.line.stop(job)
+        if job.is_live:
+            return live_view(job, self.page.turns.standing(job.turn), language)
+        return ended_view(job, language)
+
+    def _found(self, request: gr.Request, name: str) -> ConversionJob | None:
+        return self.page.conversions.find(name, owner_of(request))
 
     def take_example(self, name: str | None) -> Any:
         """Put an example into the player."""
@@ -158,17 +198,10 @@ class ConvertTab:
         """Show the card of the chosen voice."""
         return card_of_name(self.page, name, language_of(request))
 
-    def cancel(self, request: gr.Request) -> str:
-        """Stop this person's conversion at its next safe point."""
-        running = self.page.running.pop(person_of(request.cookies), None)
-        if running is not None:
-            running.cancel()
-        return stopped_card(language_of(request))
 
-
-def stopped_card(language: str) -> str:
-    """Say that a conversion was stopped."""
-    return f'<div class="rvc-card">{html.escape(say("convert.stopped", language))}</div>'
+def owner_of(request: gr.Request) -> str:
+    """Name whose a conversion is: the person's, or this visit's where cookies are refused."""
+    return person_of(request.cookies) or f"visit-{getattr(request, 'session_hash', '')}"
 
 
 def preset_choices(language: str) -> list[tuple[str, str]]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from typing import Any
 
 import gradio as gr
 from gradio.processing_utils import save_file_to_cache
 
 from rvc_colab.config import ConversionConfig
-from rvc_colab.errors import ConfigError
-from rvc_colab.progress import SilentProgress
+from rvc_colab.errors import Cancelled, ConfigError
 from rvc_colab.settings import load
 from rvc_colab.store.voices import list_voices
 from rvc_colab.ui.access import person_of
-from rvc_colab.ui.conversions import Wish, convert_files
+from rvc_colab.ui.conversions import ConversionJob, Wish
 from rvc_colab.ui.events import GPU, on
 from rvc_colab.ui.forms import LEFT_OUT, OFFERED
+from rvc_colab.ui.jobs import DONE
 from rvc_colab.ui.page import Page
 from rvc_colab.ui.training_jobs import runs_of
 from rvc_colab.ui.versions import named
 
+LOOK_SECONDS = 0.05
 PLACES = {"path", "index"}  # where things lie is nobody's business outside
 
 
@@ -29,7 +32,7 @@ class Endpoints:
     def __init__(self, page: Page) -> None:
         self.page = page
 
-    def convert(
+    async def convert(
         self, request: gr.Request, source: str | None, voice: str, settings: dict[str, Any] | None
     ) -> tuple[str, dict[str, Any]]:
         """Convert a sound; `settings` are fields of ConversionConfig, and `format`."""
@@ -42,16 +45,34 @@ class Endpoints:
                     f"The setting {name} = {value!r} is not taken here.", "Leave it out."
                 )
         wish = Wish(voice, load(ConversionConfig, wanted), format=format)
-        asked = (self.page, person, [source or ""], wish, SilentProgress())
-        outcomes = self.page.work(convert_files, *asked)
-        result = outcomes[0].result
+        job = await self._done(person, wish, source or "")
+        result = job.outcomes[0].result
         assert result is not None and result.target is not None
         record = result.record()
-        record["source"], record["target"] = outcomes[0].source.name, result.target.name
+        record["source"], record["target"] = job.files[0].name, result.target.name
         record["voice"] = {k: v for k, v in result.voice.items() if k not in PLACES}
         served = save_file_to_cache(result.target, str(self.page.uploads))
         self.page.owners.claim(served, person)
         return served, record
+
+    async def _done(self, person: str, wish: Wish, source: str) -> ConversionJob:
+        """Put a conversion in line like everybody's and wait for it; a lost caller stops it."""
+        owner = secrets.token_hex(16)
+        conversions = self.page.conversions
+        name = conversions.submit(self.page, (person, owner), wish, [source])
+        job = conversions.find(name, owner)
+        assert job is not None
+        try:
+            while not job.ended.is_set():
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            if job.is_live:
+                conversions.line.stop(job)
+        if job.error is not None:
+            raise job.error
+        if job.state != DONE:
+            raise Cancelled()
+        return job
 
     def voices(self) -> list[dict[str, Any]]:
         """List the voices with what is known of them."""

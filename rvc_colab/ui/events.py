@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import gradio as gr
@@ -17,6 +17,8 @@ from rvc_colab.ui.versions import hidden
 _log = logging.getLogger(__name__)
 
 GPU = {"concurrency_limit": 1, "concurrency_id": "gpu"}
+# Long looks at work that is done elsewhere: they cost no thread, so as many as want to.
+FOLLOWS: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
 SWIFT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 
@@ -35,6 +37,29 @@ def as_toast(error: BaseException) -> gr.Error:
 
 def toasts(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Let a handler's errors reach the person as toasts."""
+    if inspect.isasyncgenfunction(handler):
+
+        @functools.wraps(handler)
+        async def following(*arguments: Any) -> AsyncIterator[Any]:
+            try:
+                async for value in handler(*arguments):
+                    yield value
+            except Exception as error:
+                raise as_toast(error) from error
+
+        return following
+
+    if inspect.iscoroutinefunction(handler):
+
+        @functools.wraps(handler)
+        async def awaited(*arguments: Any) -> Any:
+            try:
+                return await handler(*arguments)
+            except Exception as error:
+                raise as_toast(error) from error
+
+        return awaited
+
     if inspect.isgeneratorfunction(handler):
 
         @functools.wraps(handler)

@@ -17,6 +17,7 @@ from rvc_colab.config import (
     Choices,
     ConversionConfig,
     GpuConfig,
+    SpeechConfig,
     TrainingConfig,
     bounds,
     extras,
@@ -29,6 +30,7 @@ Model = TypeVar("Model", bound=Choices)
 
 PREFIXES: dict[type[Choices], str] = {
     ConversionConfig: "conversion",
+    SpeechConfig: "speech",
     TrainingConfig: "training",
     GpuConfig: "gpu",
 }
@@ -36,11 +38,13 @@ PREFIXES: dict[type[Choices], str] = {
 IN_VIEW = {
     ConversionConfig: ("transpose", "index_rate", "protect", "envelope_mix"),
     TrainingConfig: ("sample_rate", "epochs", "max_minutes", "encoder"),
+    SpeechConfig: tuple(SpeechConfig.model_fields),
     GpuConfig: tuple(GpuConfig.model_fields),
 }
 # Paths on the machine are not typed into a page; measuring is for the command line.
 LEFT_OUT = {
     ConversionConfig: ("f0_file", "profiling"),
+    SpeechConfig: (),
     TrainingConfig: ("profiling", "restart"),
     GpuConfig: (),
 }

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextvars
 import secrets
 import shutil
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from rvc_colab.errors import ConfigError, VoiceError
-from rvc_colab.progress import SilentProgress
 from rvc_colab.store.assets import bundled
 from rvc_colab.store.voices import DEMO, find_voice, voice_name
 from rvc_colab.ui.access import OPEN, Owners
@@ -21,9 +17,9 @@ from rvc_colab.workspace import Workspace, write_atomically
 
 if TYPE_CHECKING:
     from rvc_colab.memory import Lifecycle
+    from rvc_colab.memory.turns import Turns
+    from rvc_colab.ui.conversions import Conversions
     from rvc_colab.ui.training_jobs import TrainingJobs
-
-Result = TypeVar("Result")
 
 KEEP_SECONDS = 24 * 3600.0  # results and uploads are for fetching, not for keeping
 MOUNTS = ("/content/drive", "/kaggle/input")  # a person's own files on hosted notebooks
@@ -62,14 +58,8 @@ class Page:
     lifecycle: Lifecycle
     jobs: TrainingJobs
     owners: Owners
-    running: dict[str, SilentProgress] = field(default_factory=dict)
-    # One thread for all conversions: each thread that ever ran a network keeps memory of its own.
-    worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "convert"))
-
-    def work(self, task: Callable[..., Result], *arguments: object) -> Result:
-        """Run a task in the thread of the conversions, and wait for it."""
-        context = contextvars.copy_context()  # gradio finds its progress bar by it
-        return self.worker.submit(context.run, task, *arguments).result()
+    conversions: Conversions
+    turns: Turns
 
     @property
     def outputs(self) -> Path:

@@ -14,9 +14,11 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from rvc_colab.errors import ConfigError
+from rvc_colab.memory.turns import Turns
 from rvc_colab.store.assets import bundled
 from rvc_colab.ui.access import Doorkeeper, Owners
 from rvc_colab.ui.app import build_blocks
+from rvc_colab.ui.conversions import Conversions
 from rvc_colab.ui.page import Page, PageOptions
 from rvc_colab.ui.training_jobs import TrainingJobs
 from rvc_colab.ui.versions import look_of_launch
@@ -45,8 +47,8 @@ class OpenPage:
     def close(self) -> None:
         """Close the page: running trainings save first, models are unloaded."""
         self.page.jobs.stop_all()
+        self.page.conversions.stop_all()
         self.blocks.close(verbose=False)
-        self.page.worker.shutdown(wait=True, cancel_futures=True)
         self.page.lifecycle.stop_automatic()
         self.page.lifecycle.manager.unload_all(pinned=True)
 
@@ -90,7 +92,10 @@ def make_page(workspace: Workspace, options: PageOptions) -> Page:
         workspace.root / "examples",
     )
     owners = Owners(outputs, [uploads, examples])
-    page = Page(workspace, options, lifecycle, TrainingJobs(workspace, lifecycle), owners)
+    turns = Turns()
+    jobs = TrainingJobs(workspace, lifecycle, turns)
+    conversions = Conversions(turns, options.queue_length)
+    page = Page(workspace, options, lifecycle, jobs, owners, conversions, turns)
     page.prepare()
     return page
 

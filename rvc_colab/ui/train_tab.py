@@ -118,7 +118,7 @@ class TrainTab:
         name, folder, config = self._asked(request, values)
         self._refuse_foreign(request, name)
         person = person_of(request.cookies)
-        self.page.jobs.submit(TrainingJob(name, str(folder), config, person))
+        self.page.jobs.submit(TrainingJob(name, str(folder), config, person=person))
         plan = html.escape(plan_in_words(self.page, config)).replace("\n", "<br>")
         runs = gr.update(choices=self._runs(request))
         return [*self.show(request, name), f'<p class="rvc-card">{plan}</p>', runs]

@@ -13,8 +13,9 @@ from rvc_colab.audio.files import probe
 from rvc_colab.config import TrainingConfig
 from rvc_colab.errors import DatasetError, RVCError
 from rvc_colab.hardware import facts, plan_training
+from rvc_colab.ui.job_view import stage_bar
 from rvc_colab.ui.page import Page
-from rvc_colab.ui.pictures import bar, curve_picture, look_at, sound_picture, table
+from rvc_colab.ui.pictures import curve_picture, look_at, sound_picture, table
 from rvc_colab.ui.player import listen
 from rvc_colab.ui.texts import say
 from rvc_colab.ui.training_jobs import TrainingJob
@@ -90,22 +91,12 @@ def status(page: Page, job: TrainingJob | None, folder: Path, language: str) -> 
         if job.state == "waiting":
             parts.append(say("train.position", language, number=page.jobs.position(job)))
         if job.state == "running":
-            parts.append(_stage(job, language))
+            parts.append(stage_bar(job, language))
         if job.message:
             parts.append(f"<p>{html.escape(job.message)}</p>")
         parts += [f"<br><small>{html.escape(text)}</small>" for text in job.warnings[:20]]
     parts.append(curve_picture(say("train.curves", language), history_curves(folder)))
     return f'<div class="rvc-card">{"".join(parts)}</div>'
-
-
-def _stage(job: TrainingJob, language: str) -> str:
-    left = job.seconds_left
-    count = f"{job.done}/{job.total}" if job.total else str(job.done)
-    words = f"{job.stage_name} {count} {job.note}"
-    if left is not None:
-        minutes, seconds = divmod(int(left), 60)
-        words += " · " + say("train.left", language, time=f"{minutes}:{seconds:02d}")
-    return bar(job.done / job.total if job.total else 0.0, words)
 
 
 def history_curves(folder: Path) -> dict[str, list[tuple[float, float]]]:

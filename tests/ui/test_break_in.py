@@ -18,7 +18,7 @@ from page_materials import UPLOAD_MEGABYTES, write_small_voice, write_tone
 from rvc_colab.errors import RVCError
 from rvc_colab.progress import SilentProgress
 from rvc_colab.ui.access import person_of
-from rvc_colab.ui.conversions import Wish, convert_files
+from rvc_colab.ui.conversions import Wish, accept
 from rvc_colab.ui.forms import read_settings
 from rvc_colab.ui.library import import_from
 
@@ -99,7 +99,7 @@ def test_a_foreign_upload_cannot_be_converted(opened: Any, tmp_path: Path, sign_
 
     wish = Wish("anna", ConversionConfig())
     with pytest.raises(RVCError, match="somebody else"):
-        convert_files(opened.page, _person(eve), [path], wish, SilentProgress())
+        accept(opened.page, _person(eve), [path], wish)
 
 
 def test_a_result_is_for_its_owner(opened: Any, sign_in: Any) -> None:
@@ -120,7 +120,7 @@ def test_what_is_no_sound_is_refused_whatever_its_name(
     path = _upload(client, tmp_path / "sound.wav")
     wish = Wish("anna", ConversionConfig())
     with pytest.raises(RVCError, match="sound"):
-        convert_files(opened.page, _person(client), [path], wish, SilentProgress())
+        accept(opened.page, _person(client), [path], wish)
 
 
 @pytest.mark.parametrize("name", ["../../etc/passwd", "/etc/passwd", "a/b", "..", "", "nobody"])

@@ -17,10 +17,8 @@ from page_materials import write_tone
 
 from rvc_colab.config import ConversionConfig, TrainingConfig
 from rvc_colab.errors import TrainingError, VoiceError
-from rvc_colab.progress import SilentProgress
 from rvc_colab.training import recipe
 from rvc_colab.ui.app import build_safely
-from rvc_colab.ui.convert_tab import ConvertTab
 from rvc_colab.ui.events import as_toast
 from rvc_colab.ui.forms import PRESETS, fields_of, read_settings
 from rvc_colab.ui.pictures import look_at, sound_picture
@@ -49,14 +47,6 @@ def test_a_tab_that_fails_shows_why_and_leaves_the_others() -> None:
     shown = [b.value for b in blocks.blocks.values() if isinstance(b, gr.HTML | gr.Button)]
     assert "works" in shown and "half built" not in shown
     assert any("no &lt;b&gt;luck" in str(value) for value in shown)
-
-
-def test_cancelling_stops_the_conversion_of_this_person(opened: Any) -> None:
-    tab, progress, other = ConvertTab(opened.page, Wording()), SilentProgress(), SilentProgress()
-    opened.page.running |= {"": progress, "somebody": other}
-    tab.cancel(_request())
-    opened.page.running.pop("somebody")
-    assert progress.cancelled and not other.cancelled
 
 
 def test_an_error_says_what_to_do_next() -> None:
