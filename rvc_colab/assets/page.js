@@ -33,6 +33,13 @@
       else audio.pause();
       return;
     }
+    const pick = event.target.closest(".rvc-pick");
+    if (pick) {
+      const box = document.querySelector("#voices-picked :is(textarea, input)");
+      box.value = pick.dataset.voice;
+      box.dispatchEvent(new Event("input", { bubbles: true }));
+      return;
+    }
     const picture = event.target.closest(".rvc-side");
     if (picture) {
       const frame = picture.querySelector("svg").getBoundingClientRect();

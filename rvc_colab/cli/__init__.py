@@ -199,6 +199,13 @@ def _add_library(commands: Any, common: Parser) -> None:
     exported.add_argument("target", metavar="FILE.zip")
     add("remove", "move a voice to the trash").add_argument("name", metavar="NAME")
     add("restore", "bring a removed voice back").add_argument("name", metavar="NAME")
+    merged = add("merge", "blend two voices into a new one, by weight")
+    merged.add_argument("first", metavar="FIRST")
+    merged.add_argument("second", metavar="SECOND")
+    merged.add_argument("new_name", metavar="NEW_NAME")
+    merged.add_argument(
+        "--share", type=float, default=0.5, metavar="X", help="of the first [0 to 1; default 0.5]"
+    )
     renamed = add("rename", "give a voice another name")
     renamed.add_argument("name", metavar="NAME")
     renamed.add_argument("new_name", metavar="NEW_NAME")

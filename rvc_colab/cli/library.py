@@ -75,6 +75,16 @@ def voices_restore(arguments: argparse.Namespace) -> None:
     _show(arguments, {"restored": str(path)}, f"restored {path}")
 
 
+def voices_merge(arguments: argparse.Namespace) -> None:
+    """Blend two voices into a new one."""
+    from rvc_colab.store.voice_blend import blend_voices
+
+    names = (arguments.first, arguments.second, arguments.new_name)
+    made = blend_voices(*names, arguments.share, _workspace(arguments))
+    lines = [f"made {made.card.summary}", *(f"  note: {text}" for text in made.warnings)]
+    _show(arguments, {**made.card.record(), "warnings": list(made.warnings)}, "\n".join(lines))
+
+
 def voices_rename(arguments: argparse.Namespace) -> None:
     """Give a voice another name."""
     from rvc_colab.store.voices import rename_voice

@@ -117,12 +117,16 @@ def page(folder: Path, facts: dict[str, Any], files: list[Path]) -> str:
     )
 
 
-def read_history(path: Path) -> list[dict[str, Any]]:
-    """Read a run's diary; lines cut off by a kill are left out."""
+def read_history(path: Path, most_bytes: int | None = None) -> list[dict[str, Any]]:
+    """Read a run's diary, or its last `most_bytes`; lines cut off by a kill are left out."""
     if not path.is_file():
         return []
+    with path.open("rb") as handle:
+        if most_bytes is not None:
+            handle.seek(max(0, path.stat().st_size - most_bytes))
+        texts = handle.read().decode("utf-8", "replace").splitlines()
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in texts:
         try:
             line = json.loads(text)
             lines.append({"step": float(line["step"]), **line})
@@ -133,6 +137,11 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 
 def curves(lines: list[dict[str, Any]], best: float | None) -> str:
     """Draw the losses and what was measured on held-out recordings."""
+    return "".join(panels(lines, best).values())
+
+
+def panels(lines: list[dict[str, Any]], best: float | None) -> dict[str, str]:
+    """Draw each curve as a picture of its own: title → SVG; `best` is the step to point at."""
 
     def points(key: str) -> list[tuple[float, float]]:
         return [
@@ -141,14 +150,15 @@ def curves(lines: list[dict[str, Any]], best: float | None) -> str:
             if isinstance(line.get(key), int | float)
         ]
 
-    panels = [charts.curves(name, {name: points(name)}) for name in _LOSSES if points(name)]
+    drawn = {name: charts.curves(name, {name: points(name)}) for name in _LOSSES if points(name)}
     measured = {n: points(f"validation/{n}") for n in ("score", "smoothed")}
     if measured["score"]:
-        panels.append(charts.curves("Held out: score", measured, best))
+        drawn["Held out: score"] = charts.curves("Held out: score", measured, best)
         for name in ("mel", "kl", "f0_correlation"):
             if found := points(f"validation/{name}"):
-                panels.append(charts.curves(f"Held out: {name}", {name: found}, best))
-    return "".join(panels)
+                title = f"Held out: {name}"
+                drawn[title] = charts.curves(title, {name: found}, best)
+    return drawn
 
 
 def sounds(folder: Path) -> str:

@@ -16,6 +16,7 @@ from rvc_colab.ui.page import Page
 from rvc_colab.ui.texts import DEFAULT, Wording, language_of, languages, say
 from rvc_colab.ui.train_tab import TrainTab
 from rvc_colab.ui.versions import look_of_blocks
+from rvc_colab.ui.voice_cards import voice_choices
 from rvc_colab.ui.voices_tab import VoicesTab
 
 _log = logging.getLogger(__name__)
@@ -44,69 +45,95 @@ def build_blocks(page: Page, look: dict[str, Any]) -> gr.Blocks:
     }
     with gr.Blocks(**settings, **look_of_blocks(look)) as blocks:
         with gr.Row(elem_classes="rvc-head"):
-            gr.HTML(f"<h1>{TITLE}</h1>")
+            words(gr.HTML(elem_classes="rvc-title"), value=_title)
             language = gr.Dropdown(
                 [(name, code) for code, name in languages().items()],
                 value=DEFAULT,
+                container=False,
+                scale=0,
+                min_width=140,
                 elem_id="language",
-                min_width=120,
             )
             words(language, label="language.label")
-            dark = words(gr.Button(size="sm", elem_id="dark", min_width=80), value="dark")
+            dark = words(gr.Button(size="sm", scale=0, min_width=110, elem_id="dark"), value="dark")
         tabs = make_tabs(page, words)
+        opened: dict[str, gr.Tab] = {}
         with gr.Tabs():
-            for name, tab in tabs.items():
-                with words(gr.Tab(id=name, elem_id=f"tab-{name}"), label=f"{name}.tab"):
-                    build_safely(name, tab, words)
+            for name, tab in list(tabs.items()):
+                with words(gr.Tab(id=name, elem_id=f"tab-{name}"), label=f"{name}.tab") as place:
+                    opened[name] = place
+                    if not build_safely(name, tab, words):
+                        del tabs[name]
         add_endpoints(page)
         dark.click(None, js=SWITCH_DARK)
         blocks.load(None, js=RESTORE_DARK)
         switched = _join_language(words, language, blocks)
         for arrived in (blocks.load, switched.then):
             _join_arrival(tabs, arrived)
-        if hasattr(tabs["voices"], "index_button"):
-            tabs["voices"].join()
+        _join_tabs(page, tabs, opened)
     return blocks
+
+
+def _title(language: str) -> str:
+    """Say in the head what the page is for."""
+    words = html.escape(say("head.what", language))
+    return f'<h1>{TITLE}</h1><p class="rvc-subdued">{words}</p>'
 
 
 def make_tabs(page: Page, words: Wording) -> dict[str, Any]:
     """Make the tabs, not built yet, in the order in which they stand."""
-    convert, machine = ConvertTab(page, words), MachineTab(page, words)
-
-    def voice_lists() -> list[Any]:
-        return [tab.voice for tab in (convert, machine) if hasattr(tab, "voice")]
-
-    voices = VoicesTab(page, words, voice_lists)
     return {
-        "convert": convert,
-        "voices": voices,
+        "convert": ConvertTab(page, words),
+        "voices": VoicesTab(page, words),
         "train": TrainTab(page, words),
-        "machine": machine,
+        "machine": MachineTab(page, words),
     }
 
 
 def _join_arrival(tabs: dict[str, Any], arrived: Any) -> None:
     """Bring what changes up to date when somebody comes, or speaks another language."""
-    train, voices, convert, machine = (tabs[n] for n in ("train", "voices", "convert", "machine"))
-    if hasattr(convert, "result"):
+    if convert := tabs.get("convert"):
         on(arrived, convert.show_card, convert.voice, convert.card, **SWIFT)
-        found = on(arrived, convert.resume, None, convert.job, **SWIFT)
+        on(arrived, convert.recall, None, convert.past, **SWIFT)
+        found = on(arrived, convert.resume, convert.job, convert.job, **SWIFT)
         on(found.then, convert.follow, convert.job, convert.result, **FOLLOWS)
-    if hasattr(machine, "report"):
-        on(arrived, machine.look, None, machine.shown, **SWIFT)
-    if hasattr(voices, "index_button"):
-        on(arrived, voices.refresh, None, [voices.shown, *voices.lists], **SWIFT)
-    if hasattr(train, "timer"):
-        on(arrived, train.greet, None, train.greeted, **SWIFT)
+    if machine := tabs.get("machine"):
+        on(arrived, machine.look, None, machine.seen, **SWIFT)
+    if voices := tabs.get("voices"):
+        on(arrived, voices.show, [voices.search, voices.voice], voices.shown, **SWIFT)
+    if train := tabs.get("train"):
+        on(arrived, train.greet, train.name, train.greeted, **SWIFT)
 
 
-def build_safely(name: str, tab: Tab, words: Wording) -> None:
-    """Build a tab; when that fails, show why in its place."""
+def _join_tabs(page: Page, tabs: dict[str, Any], opened: dict[str, gr.Tab]) -> None:
+    """Join what one tab changes in another: the lists of voices, and who looks at the machine."""
+    lists = [field for tab in tabs.values() for field in getattr(tab, "voice_lists", ())]
+
+    def refresh() -> list[Any]:
+        names = voice_choices(page)
+        return [gr.update(choices=names) for _ in lists]
+
+    voices, machine = tabs.get("voices"), tabs.get("machine")
+    if voices is not None:
+        voices.join(lists)
+    for name, place in opened.items():
+        if lists:
+            on(place.select, refresh, None, lists, **SWIFT)
+        if machine is not None:
+            watch = machine.watch if name == "machine" else machine.look_away
+            on(place.select, watch, machine.live, machine.timer, **SWIFT)
+        if voices is not None and name == "voices":
+            on(place.select, voices.show, [voices.search, voices.voice], voices.shown, **SWIFT)
+
+
+def build_safely(name: str, tab: Tab, words: Wording) -> bool:
+    """Build a tab; when that fails, show why in its place. Tell whether it was built."""
     mark = words.mark()
     context = gr.context.Context.block
     children = list(context.children) if context is not None else []
     try:
         tab.build()
+        return True
     except Exception as error:
         _log.exception("The tab %s could not be built.", name)
         words.forget(mark)
@@ -117,6 +144,7 @@ def build_safely(name: str, tab: Tab, words: Wording) -> None:
         why = html.escape(f"{type(error).__name__}: {error}")
         title = html.escape(say("tab.failed", DEFAULT))
         gr.HTML(f'<div class="rvc-card"><strong>{title}</strong><pre>{why}</pre></div>')
+        return False
 
 
 def _join_language(words: Wording, language: gr.Dropdown, blocks: gr.Blocks) -> Any:

@@ -66,7 +66,8 @@ class Outcome:
 class ConversionJob(Job):
     """One person's conversion; outcomes appear as they are made, `looks` of a single one at last.
 
-    `owner` tells whose it is: the person, or the browser's visit where there are no cookies.
+    `owner` tells whose it is: the person, or the browser's visit where there are no cookies; `seen`
+    whether how it ended was shown.
     """
 
     page: Page = field(repr=False)
@@ -77,6 +78,7 @@ class ConversionJob(Job):
     outcomes: list[Outcome] = field(default_factory=list)
     looks: list[Look] = field(default_factory=list)
     archive: Path | None = None
+    seen: bool = False
 
     def work(self) -> None:
         """Speak, convert, and look at what came out."""
@@ -139,9 +141,13 @@ class Conversions:
         job = self._jobs.get(name or "")
         return job if job is not None and job.owner == owner else None
 
+    def of(self, owner: str) -> list[ConversionJob]:
+        """List an owner's conversions, the newest first."""
+        return [job for job in reversed(list(self._jobs.values())) if job.owner == owner]
+
     def newest(self, owner: str) -> ConversionJob | None:
         """Return an owner's newest conversion."""
-        return next((job for job in reversed(self._jobs.values()) if job.owner == owner), None)
+        return next(iter(self.of(owner)), None)
 
     def stop_all(self) -> None:
         """Stop all of them and wait for the one that runs."""

@@ -14,10 +14,9 @@ from rvc_colab.audio.speech import MOST_CHARACTERS, speakers
 from rvc_colab.config import ConversionConfig, SpeechConfig
 from rvc_colab.ui.access import person_of
 from rvc_colab.ui.conversions import ConversionJob, Wish
-from rvc_colab.ui.convert_view import ended_view, live_view
+from rvc_colab.ui.convert_view import earlier, ended_view, live_view
 from rvc_colab.ui.events import FOLLOWS, SWIFT, on
 from rvc_colab.ui.forms import PRESETS, controls, preset_updates, read_settings
-from rvc_colab.ui.jobs import FAILED
 from rvc_colab.ui.page import Page
 from rvc_colab.ui.texts import Wording, language_of, say
 from rvc_colab.ui.voice_cards import card_of_name, voice_choices
@@ -36,25 +35,21 @@ class ConvertTab:
 
     def build(self) -> None:
         """Lay out the controls and join them."""
-        words = self.words
         with gr.Row():
-            with gr.Column(min_width=300):
+            with gr.Column(scale=3, min_width=300):
                 self._build_sources()
-            with gr.Column(min_width=300):
                 self._build_voice()
-        with gr.Row(elem_classes="rvc-actions"):
-            self.go = words(
-                gr.Button(variant="primary", size="lg", scale=3, elem_id="convert-go"),
-                value="convert.go",
-            )
-            self.stop = words(
-                gr.Button(size="lg", scale=1, min_width=120, elem_id="convert-stop"),
-                value="convert.stop",
-            )
-        self.result = gr.HTML(elem_id="convert-result")
+                self._build_actions()
+            with gr.Column(scale=2, min_width=300):
+                self._build_settings()
         self.job = gr.State("")
         self.kind = gr.State(SOUND)
         self._join()
+
+    @property
+    def voice_lists(self) -> list[Any]:
+        """The lists of voices here."""
+        return [self.voice]
 
     def _build_sources(self) -> None:
         words = self.words
@@ -63,7 +58,9 @@ class ConvertTab:
                 self._build_sound()
             with words(gr.Tab(id=SEVERAL), label="convert.several") as several:
                 self.files = words(
-                    gr.File(file_count="multiple", type="filepath", elem_id="convert-files"),
+                    gr.File(
+                        file_count="multiple", type="filepath", height=200, elem_id="convert-files"
+                    ),
                     label="convert.files",
                 )
             with words(gr.Tab(id=TEXT), label="convert.speak") as text:
@@ -103,6 +100,24 @@ class ConvertTab:
             info="convert.voice_help",
         )
         self.card = gr.HTML(elem_id="convert-card")
+
+    def _build_actions(self) -> None:
+        words = self.words
+        with gr.Row(elem_classes="rvc-actions"):
+            self.go = words(
+                gr.Button(variant="primary", size="lg", scale=3, elem_id="convert-go"),
+                value="convert.go",
+            )
+            self.stop = words(
+                gr.Button(size="lg", scale=1, min_width=120, elem_id="convert-stop"),
+                value="convert.stop",
+            )
+        self.result = gr.HTML(elem_id="convert-result")
+        with words(gr.Accordion(open=False), label="convert.past"):
+            self.past = gr.HTML(elem_id="convert-past")
+
+    def _build_settings(self) -> None:
+        words = self.words
         self.preset = words(
             gr.Dropdown(value="default", elem_id="convert-preset"),
             label="convert.preset",
@@ -123,7 +138,8 @@ class ConvertTab:
         sources = [self.kind, self.source, self.files, self.text]
         inputs = [*sources, self.voice, self.with_index, self.format, *self.speech.values()]
         begun = on(self.go.click, self.submit, [*inputs, *fields], self.job, show_progress="hidden")
-        on(begun.success, self.follow, self.job, self.result, **FOLLOWS)
+        ended = on(begun.success, self.follow, self.job, self.result, **FOLLOWS)
+        on(ended.then, self.recall, None, self.past, **SWIFT)
         on(self.stop.click, self.cancel, self.job, self.result, **SWIFT)
         for kind, tab in self.kinds.items():
             on(tab.select, lambda kind=kind: kind, None, self.kind, **SWIFT)
@@ -164,14 +180,21 @@ class ConvertTab:
             if (view := live_view(job, standing, language)) != shown:
                 yield (shown := view)
             await asyncio.sleep(LOOK_SECONDS)
-        yield "" if job is None else ended_view(job, language)
-        if job is not None and job.state == FAILED and job.error is not None:
+        if job is None:
+            return
+        yield ended_view(job, language)
+        is_news, job.seen = not job.seen, True
+        if is_news and job.error is not None:
             raise job.error
 
-    def resume(self, request: gr.Request) -> str:
-        """Name the newest conversion of a person who comes back."""
+    def resume(self, request: gr.Request, name: str) -> str:
+        """Name the conversion in view, or the one that a person who comes back has not seen."""
         job = self.page.conversions.newest(owner_of(request))
-        return "" if job is None else job.name
+        return name if name or job is None or job.seen else job.name
+
+    def recall(self, request: gr.Request) -> str:
+        """Offer what this person converted before."""
+        return earlier(self.page.conversions.of(owner_of(request)))
 
     def cancel(self, request: gr.Request, name: str) -> str:
         """Stop a conversion: at once while it waits, at its next safe point while it runs."""

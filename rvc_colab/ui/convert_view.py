@@ -10,9 +10,10 @@ from rvc_colab.ui.conversions import ConversionJob, Outcome
 from rvc_colab.ui.job_view import card, line, stage_bar, standing_in_words
 from rvc_colab.ui.jobs import FAILED, STOPPED, WAITING
 from rvc_colab.ui.pictures import table
-from rvc_colab.ui.player import Side, compare, file_address
+from rvc_colab.ui.player import Side, compare, file_address, listen
 from rvc_colab.ui.texts import say
 
+MOST_EARLIER = 20
 COLUMNS = ("source", "result", "seconds", "notes")
 
 
@@ -66,6 +67,12 @@ def _several(job: ConversionJob, language: str) -> str:
     words = html.escape(say("convert.zip", language))
     address = file_address(job.archive)
     return f'{shown}<a class="rvc-download" download href="{address}">⬇ {words}</a>'
+
+
+def earlier(jobs: Sequence[ConversionJob]) -> str:
+    """Offer the results of earlier conversions, the newest first."""
+    made = [o.result.target for job in jobs for o in job.outcomes if o.result and o.result.target]
+    return "".join(listen(path, path.name) for path in made[:MOST_EARLIER] if path.is_file())
 
 
 def rows_of(outcomes: Sequence[Outcome]) -> list[list[str]]:

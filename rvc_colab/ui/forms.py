@@ -146,6 +146,11 @@ def _component(field: str, info: FieldInfo, value: Any) -> Any:
     return gr.Textbox("" if value is None else str(value), elem_id=name, max_lines=1)
 
 
+def as_shown(value: Any) -> Any:
+    """Return a stored setting as its control shows it."""
+    return "" if value is None else value
+
+
 def _plain(info: FieldInfo) -> Any:
     kind = info.annotation
     if typing.get_origin(kind) in {types.UnionType, typing.Union}:

@@ -14,6 +14,8 @@ STAGES = {
     "converting": "Converting",
     "speaking": "Speaking",
     "loading": "Loading the voice",
+}
+TRAINING_STAGES = {
     "inspecting": "Looking at the recordings",
     "preparing": "Preparing recordings",
     "listening": "Listening to content and pitch",
@@ -57,7 +59,7 @@ def stage_bar(job: Job, language: str) -> str:
 
 def _stage_name(name: str, language: str) -> str:
     """Return a stage's name in a language; the name of a file may follow it."""
-    for key, english in STAGES.items():
+    for key, english in (STAGES | TRAINING_STAGES).items():
         if name.startswith(english):
             return say(f"stage.{key}", language) + name.removeprefix(english)
     return name

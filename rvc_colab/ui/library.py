@@ -8,11 +8,10 @@ from pathlib import Path
 from rvc_colab.config import TrainingConfig, Version
 from rvc_colab.errors import VoiceError
 from rvc_colab.progress import Progress
-from rvc_colab.store.checkpoint import read_voice, voice_of_checkpoint, write_voice
-from rvc_colab.store.voice import merge_voices
+from rvc_colab.store.voice_blend import blend_voices
 from rvc_colab.store.voice_export import export_voice
 from rvc_colab.store.voice_import import import_voice
-from rvc_colab.store.voices import VoiceCard, find_voice, given_path, show_voice, voice_name
+from rvc_colab.store.voices import VoiceCard, given_path, show_voice
 from rvc_colab.ui.page import Page
 from rvc_colab.ui.player import file_address
 
@@ -40,30 +39,18 @@ def export_link(page: Page, name: str, folder: Path) -> str:
     return f'<a class="rvc-download" href="{address}" download="{words}">⬇ {words}</a>'
 
 
-def _free_name(page: Page, name: str) -> Path:
-    target = page.workspace.weights / f"{voice_name(name)}.pth"
-    if target.exists():
-        raise VoiceError(f"There is a voice {name} already.", "Give another name.")
-    return target
-
-
 def merge(page: Page, names: tuple[str, str], share: float, new_name: str) -> tuple[str, ...]:
     """Blend two voices into a new one; returns what a person should know of it."""
-    target = _free_name(page, new_name)
-    first, second = (read_voice(find_voice(page.voice(n), page.workspace)) for n in names)
-    merged = merge_voices(first, second, share, new_name)
-    write_voice(target, merged.weights, merged.config, merged.metadata)
-    return merged.warnings
+    first, second = (page.voice(name) for name in names)
+    return blend_voices(first, second, new_name, share, page.workspace).warnings
 
 
-def repair(page: Page, checkpoint: Path, new_name: str) -> tuple[str, ...]:
+def repair(page: Page, checkpoint: Path | None, new_name: str) -> tuple[VoiceCard, tuple[str, ...]]:
     """Make a voice of a G_ checkpoint."""
-    target = _free_name(page, new_name)
-    if not checkpoint.is_file():
+    if checkpoint is None or not checkpoint.is_file():
         raise VoiceError("No checkpoint was given.", "Drop a G_ file of a training run.")
-    voice = voice_of_checkpoint(checkpoint)
-    write_voice(target, voice.weights, voice.config, voice.metadata)
-    return voice.warnings
+    made = import_voice(str(checkpoint), page.workspace, new_name.strip() or None)
+    return made.card, made.warnings
 
 
 def rebuild_index(page: Page, name: str) -> tuple[str, ...]:

@@ -51,8 +51,9 @@ def _side(side: Side, mark: str) -> str:
 
 def listen(path: Path, title: str) -> str:
     """Draw a plain player for one sound."""
-    name = html.escape(title)
+    name, address = html.escape(title), file_address(path)
     return (
-        f'<div class="rvc-listen"><span>{name}</span><audio controls preload="none" '
-        f'aria-label="{name}" src="{file_address(path)}"></audio></div>'
+        f'<div class="rvc-listen"><audio controls preload="none" aria-label="{name}" '
+        f'src="{address}"></audio><a class="rvc-download" href="{address}" '
+        f'download="{html.escape(path.name)}">⬇ {name}</a></div>'
     )

@@ -103,7 +103,16 @@ def make_page(workspace: Workspace, options: PageOptions) -> Page:
 def look() -> dict[str, Any]:
     """Return theme, style and script; everything is served from here, fonts are the system's."""
     sans = ["ui-sans-serif", "system-ui", "sans-serif"]
-    theme = gr.themes.Soft(font=sans, font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Soft(font=sans, font_mono=["ui-monospace", "monospace"]).set(
+        block_title_background_fill="none",
+        block_title_padding="0",
+        block_title_text_color="*body_text_color",
+        block_title_text_weight="600",
+        block_label_text_color="*body_text_color",
+        block_label_background_fill="none",
+        body_text_color_subdued="*neutral_500",  # 4.5:1 on the backgrounds here
+        body_text_color_subdued_dark="*neutral_400",
+    )
     script = bundled("page.js").read_text(encoding="utf-8")
     style = bundled("page.css").read_text(encoding="utf-8")
     return {"theme": theme, "css": style, "head": f"<script>{script}</script>"}

@@ -7,6 +7,7 @@ import html
 from rvc_colab.errors import RVCError
 from rvc_colab.store.voices import VoiceCard, list_voices, show_voice
 from rvc_colab.ui.page import Page
+from rvc_colab.ui.pictures import table
 from rvc_colab.ui.texts import say
 
 
@@ -15,8 +16,11 @@ def voice_choices(page: Page) -> list[str]:
     return [card.name for card in list_voices(page.workspace) if not card.problem]
 
 
-def cards(page: Page, search: str, language: str) -> str:
-    """Draw the cards of the voices whose name or description holds the searched words."""
+def cards(page: Page, search: str, language: str, chosen: str | None = None) -> str:
+    """Draw the cards of the voices whose name or description holds the searched words.
+
+    A click on a card chooses its voice (`assets/page.js`).
+    """
     words = search.casefold().split()
     found = [
         card
@@ -25,7 +29,12 @@ def cards(page: Page, search: str, language: str) -> str:
     ]
     if not found:
         return f'<p class="rvc-card">{html.escape(say("voices.none", language))}</p>'
-    return f'<div class="rvc-cards">{"".join(card_text(card, language) for card in found)}</div>'
+    drawn = "".join(
+        f'<button type="button" class="rvc-pick" data-voice="{html.escape(card.name)}" '
+        f'aria-pressed="{str(card.name == chosen).lower()}">{card_text(card, language)}</button>'
+        for card in found
+    )
+    return f'<div class="rvc-cards">{drawn}</div>'
 
 
 def card_of_name(page: Page, name: str | None, language: str) -> str:
@@ -59,7 +68,12 @@ def card_text(card: VoiceCard, language: str) -> str:
     return f'<div class="rvc-card"><strong>{name}</strong><br>{text}{notes}</div>'
 
 
-def info_text(card: VoiceCard) -> str:
-    """Say everything that is known of a voice, one line each."""
-    known = {key: value for key, value in card.record().items() if value not in (None, "", [])}
-    return "\n".join(f"{key}: {value}" for key, value in known.items())
+def info_table(card: VoiceCard) -> str:
+    """Say everything that is known of a voice; of places only the names of the files."""
+    known = card.record() | {"path": card.path.name, "index": card.index and card.index.name}
+    rows = [
+        (key.replace("_", " "), ", ".join(value) if isinstance(value, list) else value)
+        for key, value in known.items()
+        if value not in (None, "", [])
+    ]
+    return f'<div class="rvc-card">{table((card.name, ""), rows)}</div>'

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import html
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
@@ -13,19 +11,21 @@ from rvc_colab.errors import VoiceError
 from rvc_colab.store.voices import remove_voice, rename_voice, restore_voice, show_voice
 from rvc_colab.ui.access import person_of
 from rvc_colab.ui.events import SWIFT, PageProgress, on
+from rvc_colab.ui.job_view import card, line
 from rvc_colab.ui.library import export_link, import_from, merge, rebuild_index, repair
 from rvc_colab.ui.page import Page
 from rvc_colab.ui.texts import Wording, language_of, say
-from rvc_colab.ui.voice_cards import cards, info_text, voice_choices
+from rvc_colab.ui.voice_cards import cards, info_table, voice_choices
 
 BAR = gr.Progress()
 
 
 class VoicesTab:
-    """Build the tab and answer its buttons. `others` are further lists of voices on the page."""
+    """Build the tab and answer its buttons. `lists` are all lists of voices on the page."""
 
-    def __init__(self, page: Page, words: Wording, others: Callable[[], list[Any]]) -> None:
-        self.page, self.words, self.others = page, words, others
+    def __init__(self, page: Page, words: Wording) -> None:
+        self.page, self.words = page, words
+        self.lists: list[Any] = []
 
     def build(self) -> None:
         """Lay out the controls."""
@@ -40,7 +40,10 @@ class VoicesTab:
             )
         self.shown = gr.HTML(elem_id="voices-cards")
         self.said = gr.HTML(elem_id="voices-said")
-        self.removed = gr.State("")
+        self.picked = words(
+            gr.Textbox(elem_id="voices-picked", elem_classes="rvc-away"), label="voices.voice"
+        )
+        self.removed = gr.State([])
         with gr.Row():
             with gr.Column(min_width=300):
                 self._build_import()
@@ -53,7 +56,8 @@ class VoicesTab:
         words = self.words
         with words(gr.Accordion(open=True), label="voices.import"):
             self.file = words(
-                gr.File(type="filepath", elem_id="voices-file"), label="voices.import_file"
+                gr.File(type="filepath", height=120, elem_id="voices-file"),
+                label="voices.import_file",
             )
             self.source = words(
                 gr.Textbox(elem_id="voices-source", max_lines=1),
@@ -109,7 +113,8 @@ class VoicesTab:
         words = self.words
         with words(gr.Accordion(open=False), label="voices.repair"):
             self.checkpoint = words(
-                gr.File(type="filepath", elem_id="repair-file"), label="voices.checkpoint"
+                gr.File(type="filepath", height=120, elem_id="repair-file"),
+                label="voices.checkpoint",
             )
             self.repaired_name = words(
                 gr.Textbox(max_lines=1, elem_id="repair-name"), label="voices.new_name"
@@ -120,19 +125,23 @@ class VoicesTab:
             )
 
     @property
-    def lists(self) -> list[Any]:
-        """The lists of voices on the whole page."""
-        return [self.voice, self.first, self.second, *self.others()]
+    def voice_lists(self) -> list[Any]:
+        """The lists of voices here."""
+        return [self.voice, self.first, self.second]
 
-    def join(self) -> None:
-        """Join the buttons; called when every list of voices on the page is built."""
-        done = [self.shown, self.said, self.search, *self.lists]
-        on(self.search.change, self.show, self.search, self.shown, **SWIFT)
+    def join(self, lists: list[Any]) -> None:
+        """Join the buttons, now that every list of voices on the page is built."""
+        self.lists = lists
+        done = [self.shown, self.said, self.search, *lists]
+        seen = [self.search, self.voice]
+        on(self.search.change, self.show, seen, self.shown, **SWIFT)
+        on(self.voice.change, self.show, seen, self.shown, **SWIFT)
+        on(self.picked.input, lambda name: name, self.picked, self.voice, **SWIFT)
         imported = [self.file, self.source, self.import_name]
         on(self.import_button.click, self.bring, imported, done)
-        on(self.rename_button.click, self.rename, [self.voice, self.new_name], done)
-        on(self.delete_button.click, self.delete, self.voice, [self.removed, *done])
-        on(self.undo_button.click, self.undo, self.removed, done)
+        on(self.rename_button.click, self.rename, [self.voice, self.new_name, *lists], done)
+        on(self.delete_button.click, self.delete, [self.removed, *lists], [self.removed, *done])
+        on(self.undo_button.click, self.undo, self.removed, [self.removed, *done])
         on(self.export_button.click, self.export, self.voice, self.said)
         on(self.info_button.click, self.info, self.voice, self.said)
         merged = [self.first, self.second, self.share, self.merged_name]
@@ -140,31 +149,34 @@ class VoicesTab:
         on(self.repair_button.click, self.repair, [self.checkpoint, self.repaired_name], done)
         on(self.index_button.click, self.rebuild, self.voice, done)
 
-    def refresh(self, request: gr.Request) -> list[Any]:
-        """Bring the cards and every list of voices up to date."""
-        return [cards(self.page, "", language_of(request)), *self._list_updates()]
-
-    def _list_updates(self) -> list[Any]:
-        names = voice_choices(self.page)
-        return [gr.update(choices=names) for _ in self.lists]
-
     def _done(
-        self, request: gr.Request, key: str, notes: tuple[str, ...] = (), **values: str
+        self, request: gr.Request, key: str, name: str, notes: tuple[str, ...] = ()
     ) -> list[Any]:
-        language = language_of(request)
-        lines = [say(key, language, **values), *notes]
-        said = "<br>".join(html.escape(line) for line in lines)
-        shown = cards(self.page, "", language)
-        return [
-            shown,
-            f'<div class="rvc-card" role="status">{said}</div>',
-            "",
-            *self._list_updates(),
-        ]
+        """Say what was done; the voice `name` is the chosen one now."""
+        return self._changed(request, say(key, language_of(request), name=name), name, notes)
 
-    def show(self, request: gr.Request, search: str) -> str:
+    def _changed(
+        self, request: gr.Request, words: str, chosen: str | None, notes: tuple[str, ...] = ()
+    ) -> list[Any]:
+        lines = "".join(line(text) for text in (words, *notes))
+        names = voice_choices(self.page)
+        updates = [gr.update(choices=names) for _ in self.lists]
+        updates[self.lists.index(self.voice)] = gr.update(choices=names, value=chosen)
+        return [cards(self.page, "", language_of(request), chosen), card(lines), "", *updates]
+
+    def _moved(
+        self, old: str, new: str | None, made: list[Any], chosen: Sequence[Any]
+    ) -> list[Any]:
+        """Let every list that showed the voice `old` show `new` instead."""
+        names, before = voice_choices(self.page), len(made) - len(self.lists)
+        for number, value in enumerate(chosen):
+            if value == old:
+                made[before + number] = gr.update(choices=names, value=new)
+        return made
+
+    def show(self, request: gr.Request, search: str, chosen: str | None) -> str:
         """Show the cards that a search leaves."""
-        return cards(self.page, search, language_of(request))
+        return cards(self.page, search, language_of(request), chosen)
 
     def bring(
         self, request: gr.Request, file: str | None, source: str, name: str, bar: gr.Progress = BAR
@@ -172,50 +184,56 @@ class VoicesTab:
         """Import a voice from an upload or from an address."""
         if file:
             source = str(self.page.own(file, person_of(request.cookies)))
-        card, notes = import_from(self.page, source, bool(file), name, PageProgress(bar))
-        return self._done(request, "voices.imported", notes, name=card.name)
+        made, notes = import_from(self.page, source, bool(file), name, PageProgress(bar))
+        return self._done(request, "voices.imported", made.name, notes)
 
-    def rename(self, request: gr.Request, name: str, new_name: str) -> list[Any]:
+    def rename(self, request: gr.Request, name: str, new_name: str, *chosen: Any) -> list[Any]:
         """Give a voice another name."""
-        rename_voice(self.page.voice(name), new_name, self.page.workspace)
-        return self._done(request, "voices.renamed", name=new_name)
+        path = rename_voice(self.page.voice(name), new_name, self.page.workspace)
+        made = self._done(request, "voices.renamed", path.stem)
+        return self._moved(name, path.stem, made, chosen)
 
-    def delete(self, request: gr.Request, name: str) -> list[Any]:
-        """Move a voice to the trash; the undo button brings it back."""
-        remove_voice(self.page.voice(name), self.page.workspace)
-        return [name, *self._done(request, "voices.deleted", name=name)]
+    def delete(self, request: gr.Request, removed: list[str], *chosen: Any) -> list[Any]:
+        """Move the chosen voice to the trash; the undo button brings it back."""
+        name = self.page.voice(chosen[self.lists.index(self.voice)])
+        remove_voice(name, self.page.workspace)
+        words = say("voices.deleted", language_of(request), name=name)
+        made = self._moved(name, None, self._changed(request, words, None), chosen)
+        return [[*removed, name], *made]
 
-    def undo(self, request: gr.Request, removed: str) -> list[Any]:
-        """Bring the voice back that was deleted last."""
+    def undo(self, request: gr.Request, removed: list[str]) -> list[Any]:
+        """Bring the voice back that was deleted last, then the one before it."""
         if not removed:
-            raise VoiceError(say("voices.nothing_deleted", language_of(request)))
-        restore_voice(removed, self.page.workspace)
-        return self._done(request, "voices.restored", name=removed)
+            raise VoiceError(
+                say("voices.nothing_deleted", language_of(request)),
+                "Older ones lie in the trash folder of the workspace.",
+            )
+        restore_voice(removed[-1], self.page.workspace)
+        return [removed[:-1], *self._done(request, "voices.restored", removed[-1])]
 
     def export(self, request: gr.Request, name: str) -> str:
         """Offer a voice with its index and card as one zip."""
         folder = self.page.new_folder(person_of(request.cookies))
-        return export_link(self.page, self.page.voice(name), folder)
+        return card(export_link(self.page, self.page.voice(name), folder))
 
     def info(self, request: gr.Request, name: str) -> str:
         """Say everything that the voice's file says."""
-        card = show_voice(self.page.voice(name), self.page.workspace)
-        return f'<pre class="rvc-card">{html.escape(info_text(card))}</pre>'
+        return info_table(show_voice(self.page.voice(name), self.page.workspace))
 
     def merge(
         self, request: gr.Request, first: str, second: str, share: float, name: str
     ) -> list[Any]:
         """Blend two voices into a new one."""
         notes = merge(self.page, (first, second), share, name)
-        return self._done(request, "voices.merged", notes, name=name)
+        return self._done(request, "voices.merged", name.strip(), notes)
 
     def repair(self, request: gr.Request, checkpoint: str | None, name: str) -> list[Any]:
         """Make a voice of a G_ checkpoint."""
-        path = self.page.own(checkpoint, person_of(request.cookies)) if checkpoint else Path()
-        notes = repair(self.page, path, name)
-        return self._done(request, "voices.imported", notes, name=name)
+        path = self.page.own(checkpoint, person_of(request.cookies)) if checkpoint else None
+        made, notes = repair(self.page, path, name)
+        return self._done(request, "voices.imported", made.name, notes)
 
     def rebuild(self, request: gr.Request, name: str) -> list[Any]:
         """Build the index of a voice again from its training run."""
         notes = rebuild_index(self.page, self.page.voice(name))
-        return self._done(request, "voices.index_built", notes, name=name)
+        return self._done(request, "voices.index_built", name, notes)

@@ -31,6 +31,7 @@ from page_materials import write_tone
 
 from rvc_colab.audio.files import probe, read
 from rvc_colab.ui.access import person_of
+from rvc_colab.ui.jobs import RUNNING
 from rvc_colab.ui.texts import languages, say
 
 
@@ -88,7 +89,7 @@ def test_an_example_is_converted_and_both_sides_are_heard(visit: Any) -> None:
 def test_several_files_become_a_table_and_a_zip(visit: Any, tmp_path: Path) -> None:
     page = visit()
     choose(page, "#convert-voice", "anna")
-    page.get_by_text(say("convert.several")).click()
+    page.get_by_role("tab", name=say("convert.several")).click()
     lengths = {"one": 0.6, "two": 0.9}
     give_files(
         page, "#convert-files", *(write_tone(tmp_path / f"{n}.wav", s) for n, s in lengths.items())
@@ -109,16 +110,18 @@ def test_a_conversion_is_stopped_and_the_next_one_runs(
     page = visit()
     person = person_of({c["name"]: c["value"] for c in page.context.cookies()})
     choose(page, "#convert-voice", "anna")
-    page.get_by_text(say("convert.several")).click()
+    page.get_by_role("tab", name=say("convert.several")).click()
     long = [write_tone(tmp_path / f"long{n}.wav", 30.0) for n in range(4)]
     give_files(page, "#convert-files", *long)
     page.click("#convert-go")
-    running = opened.page.running
-    wait_until(lambda: person in running, "the conversion runs")
+    newest = opened.page.conversions.newest
+    wait_until(lambda: (job := newest(person)) and len(job.files) == 4, "the conversion is asked")
+    job = newest(person)
+    wait_until(lambda: job.state == RUNNING, "the conversion runs")
     page.click("#convert-stop")
     page.locator("#convert-result", has_text=say("convert.stopped")).wait_for()
-    wait_until(lambda: person not in running, "the conversion ends")
-    page.click("#convert-files [aria-label=Clear], #convert-files [title=Clear]")
+    assert job.ended.is_set()
+    page.get_by_role("tab", name=say("convert.one")).click()
     take_example(page)
     page.click("#convert-go")
     page.wait_for_selector(".rvc-compare")

@@ -10,6 +10,7 @@ pytest.importorskip("gradio", reason="the page needs gradio")
 
 from rvc_colab.config import extras
 from rvc_colab.ui.forms import LEFT_OUT, PREFIXES, PRESETS, help_key, label_key
+from rvc_colab.ui.job_view import STAGES, TRAINING_STAGES
 from rvc_colab.ui.texts import catalogue, say
 from rvc_colab.ui.training_jobs import DONE, FAILED, RUNNING, STOPPED, WAITING
 
@@ -75,7 +76,18 @@ def test_settings_are_named_and_explained_as_in_the_config(model: type, field: s
     assert unit in {"", "share"} or f"unit.{unit}" in catalogue()["en"]
 
 
-def test_presets_and_states_have_names() -> None:
+def test_presets_stages_and_states_have_names() -> None:
     wanted = {f"preset.{name}" for name in PRESETS}
+    wanted |= {f"stage.{key}" for key in STAGES | TRAINING_STAGES}
     wanted |= {f"train.state.{state}" for state in (WAITING, RUNNING, DONE, STOPPED, FAILED)}
     assert wanted <= set(catalogue()["en"])
+
+
+def test_the_journeys_call_their_stages_as_the_page_knows_them() -> None:
+    told = set()
+    for path in FOLDER.parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            is_stage = isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "stage"
+            if is_stage and node.args and isinstance(node.args[0], ast.Constant):
+                told.add(node.args[0].value)
+    assert set((STAGES | TRAINING_STAGES).values()) <= told
