@@ -58,12 +58,13 @@ def build_blocks(page: Page, look: dict[str, Any]) -> gr.Blocks:
             dark = words(gr.Button(size="sm", scale=0, min_width=110, elem_id="dark"), value="dark")
         tabs = make_tabs(page, words)
         opened: dict[str, gr.Tab] = {}
+        built: dict[str, bool] = {}
         with gr.Tabs():
-            for name, tab in list(tabs.items()):
+            for name, tab in tabs.items():
                 with words(gr.Tab(id=name, elem_id=f"tab-{name}"), label=f"{name}.tab") as place:
                     opened[name] = place
-                    if not build_safely(name, tab, words):
-                        del tabs[name]
+                    built[name] = build_safely(name, tab, words)
+        tabs = {name: tab for name, tab in tabs.items() if built[name]}
         add_endpoints(page)
         dark.click(None, js=SWITCH_DARK)
         blocks.load(None, js=RESTORE_DARK)

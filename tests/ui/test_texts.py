@@ -16,7 +16,9 @@ from rvc_colab.ui.training_jobs import DONE, FAILED, RUNNING, STOPPED, WAITING
 
 FOLDER = Path(__file__).parents[2] / "rvc_colab" / "ui"
 LANGUAGES = ("en", "es", "pt", "zh", "fr", "id")
-_KEY = re.compile(r"(convert|voices|train|machine|queue|card|form|tab|language)\.[a-z_.]*[a-z_]")
+_KEY = re.compile(
+    r"(convert|voices|train|machine|queue|head|card|form|tab|language)\.[a-z_.]*[a-z_]"
+)
 SETTINGS = [
     (model, field)
     for model in PREFIXES
