@@ -10,7 +10,7 @@ import gradio as gr
 
 from rvc_colab.ui.convert_tab import ConvertTab
 from rvc_colab.ui.endpoints import add_endpoints
-from rvc_colab.ui.events import FOLLOWS, SWIFT, on
+from rvc_colab.ui.events import FOLLOWS, IN_ORDER, SWIFT, on
 from rvc_colab.ui.machine_tab import MachineTab
 from rvc_colab.ui.page import Page
 from rvc_colab.ui.texts import DEFAULT, Wording, language_of, languages, say
@@ -101,7 +101,7 @@ def _join_arrival(tabs: dict[str, Any], arrived: Any) -> None:
     if machine := tabs.get("machine"):
         on(arrived, machine.look, None, machine.seen, **SWIFT)
     if voices := tabs.get("voices"):
-        on(arrived, voices.show, [voices.search, voices.voice], voices.shown, **SWIFT)
+        on(arrived, voices.show, [voices.search, voices.voice], voices.shown, **IN_ORDER)
     if train := tabs.get("train"):
         on(arrived, train.greet, train.name, train.greeted, **SWIFT)
 
@@ -124,7 +124,7 @@ def _join_tabs(page: Page, tabs: dict[str, Any], opened: dict[str, gr.Tab]) -> N
             watch = machine.watch if name == "machine" else machine.look_away
             on(place.select, watch, machine.live, machine.timer, **SWIFT)
         if voices is not None and name == "voices":
-            on(place.select, voices.show, [voices.search, voices.voice], voices.shown, **SWIFT)
+            on(place.select, voices.show, [voices.search, voices.voice], voices.shown, **IN_ORDER)
 
 
 def build_safely(name: str, tab: Tab, words: Wording) -> bool:

@@ -19,6 +19,12 @@ _log = logging.getLogger(__name__)
 GPU = {"concurrency_limit": 1, "concurrency_id": "gpu"}
 # Long looks at work that is done elsewhere: they cost no thread, so as many as want to.
 FOLLOWS: dict[str, Any] = {"concurrency_limit": None, "show_progress": "hidden"}
+# Looks whose answers must come in the order in which they were asked for, as while typing.
+IN_ORDER: dict[str, Any] = {
+    "concurrency_limit": 1,
+    "concurrency_id": "looks",
+    "show_progress": "hidden",
+}
 SWIFT: dict[str, Any] = {"queue": False, "show_progress": "hidden"}
 
 

@@ -69,7 +69,7 @@ class MachineTab:
 
     def _build_models(self) -> None:
         words = self.words
-        with gr.Row():
+        with gr.Row(elem_classes="rvc-beside"):
             self.voice = words(
                 gr.Dropdown(voice_choices(self.page), value=None, scale=3, elem_id="machine-voice"),
                 label="machine.voice",
@@ -77,7 +77,7 @@ class MachineTab:
             self.load_button = words(
                 gr.Button(scale=1, min_width=100, elem_id="machine-load"), value="machine.load"
             )
-        with gr.Row():
+        with gr.Row(elem_classes="rvc-beside"):
             self.model = words(
                 gr.Dropdown([], value=None, scale=3, elem_id="machine-model"),
                 label="machine.model",

@@ -104,6 +104,7 @@ def look() -> dict[str, Any]:
     """Return theme, style and script; everything is served from here, fonts are the system's."""
     sans = ["ui-sans-serif", "system-ui", "sans-serif"]
     theme = gr.themes.Soft(font=sans, font_mono=["ui-monospace", "monospace"]).set(
+        background_fill_primary="*neutral_50",  # `set` would make it white
         block_title_background_fill="none",
         block_title_padding="0",
         block_title_text_color="*body_text_color",

@@ -179,12 +179,13 @@ class TrainTab:
                     for f, k in zip(self.settings, kept, strict=True)]  # fmt: skip
         return [name, folder, *kept, *self.show(request, name)]
 
-    def greet(self, request: gr.Request, name: str) -> list[Any]:
+    def greet(self, request: gr.Request, name: str | None) -> list[Any]:
         """Show a returning person their newest training, which went on without them."""
         own = self.page.jobs.of(person_of(request.cookies))
-        if not name and own:
-            name = next((job.name for job in reversed(own) if job.is_live), own[-1].name)
-        return [name, *self._lists(request), *self.show(request, name)]
+        live = [job.name for job in own if job.is_live]
+        name = name or "".join(live[-1:])
+        seen = name or "".join(job.name for job in own[-1:])  # one that has ended is shown too
+        return [name, *self._lists(request), *self.show(request, seen)]
 
     @property
     def greeted(self) -> list[Any]:

@@ -16,12 +16,12 @@ def voice_choices(page: Page) -> list[str]:
     return [card.name for card in list_voices(page.workspace) if not card.problem]
 
 
-def cards(page: Page, search: str, language: str, chosen: str | None = None) -> str:
+def cards(page: Page, search: str | None, language: str, chosen: str | None = None) -> str:
     """Draw the cards of the voices whose name or description holds the searched words.
 
     A click on a card chooses its voice (`assets/page.js`).
     """
-    words = search.casefold().split()
+    words = (search or "").casefold().split()
     found = [
         card
         for card in list_voices(page.workspace)

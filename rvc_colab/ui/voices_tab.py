@@ -10,7 +10,7 @@ import gradio as gr
 from rvc_colab.errors import VoiceError
 from rvc_colab.store.voices import remove_voice, rename_voice, restore_voice, show_voice
 from rvc_colab.ui.access import person_of
-from rvc_colab.ui.events import SWIFT, PageProgress, on
+from rvc_colab.ui.events import IN_ORDER, SWIFT, PageProgress, on
 from rvc_colab.ui.job_view import card, line
 from rvc_colab.ui.library import export_link, import_from, merge, rebuild_index, repair
 from rvc_colab.ui.page import Page
@@ -134,8 +134,8 @@ class VoicesTab:
         self.lists = lists
         done = [self.shown, self.said, self.search, *lists]
         seen = [self.search, self.voice]
-        on(self.search.change, self.show, seen, self.shown, **SWIFT)
-        on(self.voice.change, self.show, seen, self.shown, **SWIFT)
+        on(self.search.change, self.show, seen, self.shown, **IN_ORDER)
+        on(self.voice.change, self.show, seen, self.shown, **IN_ORDER)
         on(self.picked.input, lambda name: name, self.picked, self.voice, **SWIFT)
         imported = [self.file, self.source, self.import_name]
         on(self.import_button.click, self.bring, imported, done)
@@ -174,7 +174,7 @@ class VoicesTab:
                 made[before + number] = gr.update(choices=names, value=new)
         return made
 
-    def show(self, request: gr.Request, search: str, chosen: str | None) -> str:
+    def show(self, request: gr.Request, search: str | None, chosen: str | None) -> str:
         """Show the cards that a search leaves."""
         return cards(self.page, search, language_of(request), chosen)
 
@@ -184,12 +184,14 @@ class VoicesTab:
         """Import a voice from an upload or from an address."""
         if file:
             source = str(self.page.own(file, person_of(request.cookies)))
-        made, notes = import_from(self.page, source, bool(file), name, PageProgress(bar))
+        made, notes = import_from(
+            self.page, source or "", bool(file), name or "", PageProgress(bar)
+        )
         return self._done(request, "voices.imported", made.name, notes)
 
     def rename(self, request: gr.Request, name: str, new_name: str, *chosen: Any) -> list[Any]:
         """Give a voice another name."""
-        path = rename_voice(self.page.voice(name), new_name, self.page.workspace)
+        path = rename_voice(self.page.voice(name), new_name or "", self.page.workspace)
         made = self._done(request, "voices.renamed", path.stem)
         return self._moved(name, path.stem, made, chosen)
 
@@ -224,13 +226,14 @@ class VoicesTab:
         self, request: gr.Request, first: str, second: str, share: float, name: str
     ) -> list[Any]:
         """Blend two voices into a new one."""
+        name = (name or "").strip()
         notes = merge(self.page, (first, second), share, name)
-        return self._done(request, "voices.merged", name.strip(), notes)
+        return self._done(request, "voices.merged", name, notes)
 
     def repair(self, request: gr.Request, checkpoint: str | None, name: str) -> list[Any]:
         """Make a voice of a G_ checkpoint."""
         path = self.page.own(checkpoint, person_of(request.cookies)) if checkpoint else None
-        made, notes = repair(self.page, path, name)
+        made, notes = repair(self.page, path, name or "")
         return self._done(request, "voices.imported", made.name, notes)
 
     def rebuild(self, request: gr.Request, name: str) -> list[Any]:

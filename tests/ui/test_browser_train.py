@@ -73,7 +73,7 @@ def test_a_training_is_stopped_and_goes_on_after_the_browser_was_closed(
     page = visit()
     _fill_in(page, "clara", _recordings(tmp_path))
     page.click("#train-start")
-    page.wait_for_selector("#train-state [role=status]")
+    wait_for_text(page, "#train-state", "clara")
     page.close()
     wait_until(lambda: opened.page.jobs.find("clara").done >= 3, "three steps are done")
     page = visit()  # the same person comes back

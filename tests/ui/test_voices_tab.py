@@ -148,6 +148,19 @@ def test_an_index_is_rebuilt_only_where_there_was_a_training(tab: VoicesTab) -> 
         tab.rebuild(REQUEST, "dora")
 
 
+def test_untouched_fields_are_none_and_mean_nothing(tab: VoicesTab) -> None:
+    assert "dora" in tab.show(REQUEST, None, None)
+    for press in (
+        lambda: tab.bring(REQUEST, None, None, None),  # type: ignore[arg-type]
+        lambda: tab.rename(REQUEST, "dora", None, *([None] * 4)),  # type: ignore[arg-type]
+        lambda: tab.merge(REQUEST, "anna", "dora", 0.5, None),  # type: ignore[arg-type]
+        lambda: tab.delete(REQUEST, [], *([None] * 4)),
+        lambda: tab.export(REQUEST, None),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(RVCError):
+            press()
+
+
 def test_a_card_can_be_chosen_and_says_whether_it_is(page: Page) -> None:
     drawn = cards(page, "dor", "en", "dora")
     assert 'data-voice="dora" aria-pressed="true"' in drawn and "anna" not in drawn
