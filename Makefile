@@ -41,5 +41,14 @@ format: $(STAMP)
 notebooks: $(STAMP)
 	$(BIN)/python -m recipes.notebooks $(if $(SOURCE),--source $(SOURCE))
 
+# The embedded encoder and voice from nothing but Debian's flite, festival and espeak-ng: hours on a
+# CPU. Each step goes on from its last checkpoint; `recipes/work` keeps them.
+assets: $(STAMP)
+	$(BIN)/python -m recipes.make_corpus recipes/work/encoder
+	$(BIN)/python -m recipes.tiny_encoder recipes/work/encoder
+	$(BIN)/python -m recipes.tiny_encoder recipes/work/encoder --export
+	$(BIN)/python -m recipes.base_voice recipes/work/base
+	$(BIN)/python -m recipes.demo_voice recipes/work
+
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info

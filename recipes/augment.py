@@ -11,6 +11,7 @@ from rvc_colab.models.tiny_encoder import FrontEnd, mel_matrix
 WARPS = 64  # speakers' mel matrices made in advance
 BINS = 201
 NOISE_SECONDS = 60
+TAIL_SAMPLES = 8000  # of a room: half a second
 
 
 class Augmenter:
@@ -33,11 +34,31 @@ class Augmenter:
         self._curves = torch.from_numpy(_smooth_curves()).float()
 
     def __call__(self, waves: Tensor) -> Tensor:
-        waves = self._with_noise(waves) * self._column(10 ** self._uniform(len(waves), -1.2, 0.3))
+        waves = self._with_noise(self._in_rooms(waves)) * self._column(
+            10 ** self._uniform(len(waves), -1.2, 0.3)
+        )
         power = self._front.power(waves) * self._equaliser(len(waves))[:, :, None]
         chosen = torch.from_numpy(self._rng.integers(0, WARPS, len(waves)))
         features = self._front.features(power, self._matrices[chosen])
         return self._with_holes(features)
+
+    def _in_rooms(self, waves: Tensor) -> Tensor:
+        """Let a quarter of the rows sound in a room: direct sound and a decaying tail of noise."""
+        rows = np.flatnonzero(self._rng.random(len(waves)) < 0.25)
+        if not len(rows):
+            return waves
+        seconds = np.arange(TAIL_SAMPLES) / 16000
+        decays = 6.9 / self._rng.uniform(0.1, 0.5, (len(rows), 1))  # 60 dB in so many seconds
+        tails = self._rng.standard_normal((len(rows), TAIL_SAMPLES)) * np.exp(-decays * seconds)
+        tails /= np.linalg.norm(tails, axis=1, keepdims=True)
+        tails *= 10 ** (self._rng.uniform(-20, -2, (len(rows), 1)) / 20)  # against the direct sound
+        tails[:, 0] = 1.0
+        size = waves.shape[1] + TAIL_SAMPLES
+        spectra = torch.fft.rfft(waves[rows], size)
+        spectra *= torch.fft.rfft(torch.from_numpy(tails.astype(np.float32)), size)
+        placed = waves.clone()
+        placed[rows] = torch.fft.irfft(spectra, size)[:, : waves.shape[1]]
+        return placed
 
     def _with_noise(self, waves: Tensor) -> Tensor:
         noisy = waves.clone()

@@ -46,11 +46,7 @@ class Spoken:
     @classmethod
     def read(cls, folder: Path) -> Spoken:
         """Read what `write`, or a conversion of it, left."""
-        waves = []
-        for path in sorted(folder.glob("*.wav")):
-            wave, rate = soundfile.read(path, dtype="float32")
-            waves.append(wave if rate == RATE else soxr.resample(wave, rate, RATE))
-        return cls(waves)
+        return cls([_read_at_rate(path) for path in sorted(folder.glob("*.wav"))])
 
 
 class Measures:
@@ -85,16 +81,22 @@ class Measures:
         to_mean = embeddings @ centre / np.linalg.norm(centre)
         return float(pairs[others].mean()), float(to_mean.mean())
 
+    def similarity_to_mean(self, wave: np.ndarray) -> float:
+        """Return the cosine of one wave to the mean of the real recordings."""
+        centre = self._real.mean(0)
+        return float(self.embeddings(Spoken([wave]))[0] @ centre / np.linalg.norm(centre))
+
     def word_errors(self, spoken: Spoken) -> float:
         """Return the word error rate: edits over all words."""
         edits = words = 0
         for wave, text in zip(spoken.waves, self._sentences, strict=True):
             asked = re.findall(r"[a-z']+", text.lower())
-            edits += edit_distance(asked, self._hear(wave))
+            edits += edit_distance(asked, self.heard(wave))
             words += len(asked)
         return edits / words
 
-    def _hear(self, wave: np.ndarray) -> list[str]:
+    def heard(self, wave: np.ndarray) -> list[str]:
+        """Return the words that the recogniser hears in a wave at 16 kHz."""
         padded = np.pad(wave, RATE // 4)
         self._words.start_utt()
         self._words.process_raw(
@@ -168,6 +170,34 @@ def evaluate(voice: str, sources: tuple[str, ...], settings: dict[str, object]) 
     return {name: {k: round(v, DIGITS) for k, v in row.items()} for name, row in table.items()}
 
 
+def convert_person(
+    voice: str, recording: Path, target: Path, settings: dict[str, object]
+) -> dict[str, object]:
+    """Convert a recording of a person at the target's pitch; return what is heard in both."""
+    import rvc_colab
+
+    measures = Measures(evaluation_sentences())
+    real = Spoken.by_flite(TARGET, evaluation_sentences())
+    before = _read_at_rate(recording)
+    target_hz = median_hz([measures.f0_hz(wave) for wave in real.waves])
+    shift = round(12 * np.log2(target_hz / median_hz([measures.f0_hz(before)])), 2)
+    rvc_colab.convert(recording, target, voice=voice, transpose=shift, seed=0, **settings)
+    after = _read_at_rate(target)
+    return {
+        "heard_before": " ".join(measures.heard(before)),
+        "heard_after": " ".join(measures.heard(after)),
+        "similarity_before": round(measures.similarity_to_mean(before), DIGITS),
+        "similarity_after": round(measures.similarity_to_mean(after), DIGITS),
+        "transpose": float(shift),
+    }
+
+
+def _read_at_rate(path: Path) -> np.ndarray:
+    wave, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = wave.mean(1)
+    return mono if rate == RATE else soxr.resample(mono, rate, RATE)
+
+
 def _row(
     measures: Measures, before: Spoken, after: Spoken, asked: list[np.ndarray]
 ) -> dict[str, float]:
@@ -207,10 +237,20 @@ def main() -> None:
         metavar="NAME=VALUE",
         help="a conversion setting, for example index_rate=0",
     )
+    parser.add_argument(
+        "--person",
+        type=Path,
+        nargs=2,
+        metavar=("RECORDING", "RESULT"),
+        help="convert a person's recording instead, and print what is heard in both",
+    )
     parser.add_argument("--json", type=Path, help="write the figures here too")
     given = parser.parse_args()
     settings: dict[str, object] = dict(item.split("=", 1) for item in given.set)
     settings |= {"workspace": given.workspace, "index": given.index}
+    if given.person:
+        print(json.dumps(convert_person(given.voice, *given.person, settings), indent=2))
+        return
     table = evaluate(given.voice, tuple(given.source or SOURCES), settings)
     print(as_text(table))
     if given.json:

@@ -11,7 +11,6 @@ import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -242,33 +241,3 @@ def draw_espeak(text: str, espeak: Espeak, rng: random.Random) -> Utterance:
         if spoken is not None:
             return spoken
     return espeak.speak(text, accent, rng.choice(ESPEAK_VARIANTS), rng)
-
-
-def write_corpus(path: Path, utterances: list[Utterance]) -> None:
-    """Save waves, frame labels and voices as one npz."""
-    labels = [utterance.labels() for utterance in utterances]
-    np.savez(
-        path,
-        waves=np.concatenate([utterance.wave for utterance in utterances]),
-        wave_lengths=np.array([len(utterance.wave) for utterance in utterances]),
-        labels=np.concatenate(labels),
-        label_lengths=np.array([len(label) for label in labels]),
-        voices=np.array([utterance.voice for utterance in utterances]),
-    )
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Waves (int16), frame labels (uint8) and voice names of a saved corpus."""
-
-    waves: list[np.ndarray]
-    labels: list[np.ndarray]
-    voices: list[str]
-
-
-def read_corpus(path: Path) -> Corpus:
-    """Read what `write_corpus` saved."""
-    with np.load(path) as data:
-        waves = np.split(data["waves"], np.cumsum(data["wave_lengths"])[:-1])
-        labels = np.split(data["labels"], np.cumsum(data["label_lengths"])[:-1])
-        return Corpus(waves, labels, [str(voice) for voice in data["voices"]])

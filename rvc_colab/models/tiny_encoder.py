@@ -17,6 +17,9 @@ SAMPLE_RATE = 16000  # Hz
 WINDOW, MEL_HOP = 400, 160  # samples: 25 ms and 10 ms
 CONTENT_HOP = 2 * MEL_HOP  # samples
 PHONES = 40  # 39 ARPAbet phones (schwa folded into ah) and silence; order in recipes/phones.py
+BANDS = 64  # of a mel frame in the picture
+PICTURE = 2 * BANDS  # channels: the two mel frames that a content frame spans
+CONTENT_CHANNELS = 2 * PICTURE  # picture and spelled phones
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,6 @@ class TinyEncoderConfig:
     mels: int = 80
     width: int = 256
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4, 1, 2, 4, 1, 2, 1)
-    bottleneck: int = 128  # half of the content's channels
 
 
 def content_frames(samples: int) -> int:
@@ -125,8 +127,8 @@ def hadamard(order: int) -> Tensor:
 class TinyEncoder(nn.Module):
     """Sound to content: what was said, with little of who said it.
 
-    Half of the content is a bottleneck from which the phones are told linearly, trained to stay
-    put when pitch and formants are moved; the other half spells the phones' probabilities in
+    Half of the content is a picture: two frames of levelled log-mel, smoothed along frequency, as
+    one reference speaker would say the same; the other half spells the phones' probabilities in
     orthogonal ± 1 codes. Both have about unit variance, so distances weigh them alike.
     """
 
@@ -139,15 +141,10 @@ class TinyEncoder(nn.Module):
         self.stem = nn.Conv1d(config.mels, config.width, 5, stride=2, padding=2)
         self.blocks = nn.ModuleList(ConvBlock(config.width, d) for d in config.dilations)
         self.norm = nn.LayerNorm(config.width)
-        self.bottleneck = nn.Linear(config.width, config.bottleneck)
-        self.phones = nn.Linear(config.bottleneck, PHONES)
-        codes = hadamard(config.bottleneck)[1 : PHONES + 1]  # row 0 is constant: it tells nothing
+        self.picture = nn.Linear(config.width, PICTURE)
+        self.phones = nn.Linear(config.width, PHONES)
+        codes = hadamard(PICTURE)[1 : PHONES + 1]  # row 0 is constant: it tells nothing
         self.register_buffer("codes", codes, persistent=False)
-
-    @property
-    def content_channels(self) -> int:
-        """Channels of the content: 256 with the shipped sizes."""
-        return 2 * self.config.bottleneck
 
     @property
     def context_samples(self) -> int:
@@ -155,23 +152,25 @@ class TinyEncoder(nn.Module):
         frames = FrontEnd.AROUND + 2 + 2 * sum(self.config.dilations)
         return frames * MEL_HOP + WINDOW
 
-    def bottleneck_of(self, features: Tensor) -> Tensor:
-        """Return the bottleneck [B, T, C], unit variance in every frame, of levelled log-mel."""
+    def heard(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the picture [B, T, 2 · BANDS] and the phones' logits [B, T, 40].
+
+        `features` [B, mels, M] is levelled log-mel.
+        """
         hidden = self.stem(features.to(self.stem.weight.dtype))
         for block in self.blocks:
             hidden = block(hidden)
-        narrow = self.bottleneck(self.norm(hidden.transpose(1, 2)))
-        return F.layer_norm(narrow, narrow.shape[-1:])
+        hidden = self.norm(hidden.transpose(1, 2))
+        return self.picture(hidden), self.phones(hidden)
 
     def phone_logits(self, wave: Tensor) -> Tensor:
         """Return unnormalised log-probabilities [B, T, 40] of the phones."""
-        return self.phones(self.bottleneck_of(self.front(self._long_enough(wave))))
+        return self.heard(self.front(self._long_enough(wave)))[1]
 
     def forward(self, wave: Tensor) -> Tensor:
         """Return content [B, T, 256] of a 16 kHz wave [B, N]; T = max(1, (N - 80) // 320)."""
-        narrow = self.bottleneck_of(self.front(self._long_enough(wave)))
-        spelled = torch.softmax(self.phones(narrow), -1) @ self.codes
-        return torch.cat((narrow, spelled), -1)
+        picture, phones = self.heard(self.front(self._long_enough(wave)))
+        return torch.cat((picture, torch.softmax(phones, -1) @ self.codes), -1)
 
     @staticmethod
     def _long_enough(wave: Tensor) -> Tensor:

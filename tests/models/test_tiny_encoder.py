@@ -6,6 +6,9 @@ import pytest
 import torch
 
 from rvc_colab.models.tiny_encoder import (
+    CONTENT_CHANNELS,
+    PHONES,
+    PICTURE,
     SAMPLE_RATE,
     TinyEncoder,
     TinyEncoderConfig,
@@ -15,7 +18,7 @@ from rvc_colab.models.tiny_encoder import (
 )
 
 SAME_FRAME = 1e-4  # of content with unit variance
-SMALL = TinyEncoderConfig(width=32, dilations=(1, 2), bottleneck=64)
+SMALL = TinyEncoderConfig(width=32, dilations=(1, 2))
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +40,13 @@ def test_frame_count_is_huberts(small: TinyEncoder, samples: int) -> None:
     expected = max(1, (samples - 80) // 320)
     with torch.inference_mode():
         content = small(torch.zeros(2, samples))
-    assert content.shape == (2, expected, small.content_channels)
+    assert content.shape == (2, expected, CONTENT_CHANNELS)
     assert content_frames(samples) == expected
 
 
 def test_shipped_sizes_fit_a_v1_voice_within_the_budget() -> None:
     encoder = TinyEncoder()
-    assert encoder.content_channels == 256
+    assert CONTENT_CHANNELS == 256
     assert sum(p.numel() for p in encoder.parameters()) <= 3_000_000
 
 
@@ -84,12 +87,15 @@ def test_silence_gives_finite_content(small: TinyEncoder) -> None:
         assert small(torch.zeros(1, 8000)).isfinite().all()
 
 
-def test_both_halves_have_unit_scale(small: TinyEncoder) -> None:
+def test_content_is_the_picture_and_the_spelled_phones(small: TinyEncoder) -> None:
+    wave = sound(1.0)
     with torch.inference_mode():
-        content = small(sound(1.0))
-    narrow, spelled = content.chunk(2, -1)
-    assert narrow.square().mean() == pytest.approx(1.0, abs=0.01)
-    assert spelled.abs().max() <= 1.0 + SAME_FRAME
+        picture, spelled = small(wave).split(PICTURE, -1)
+        drawn, logits = small.heard(small.front(wave))
+        told = spelled @ small.codes.T / PICTURE
+    assert torch.equal(picture, drawn)
+    assert told.shape[-1] == PHONES
+    assert (told - logits.softmax(-1)).abs().max() < SAME_FRAME
 
 
 def test_codes_are_orthogonal() -> None:

@@ -18,7 +18,7 @@ from recipes.augment import Augmenter
 from recipes.evaluate import edit_distance
 from recipes.phones import ESPEAK, ESPEAK_WITH_R, ESPEAK_WITHOUT_R, FLITE_FOLDING, PHONE_ID, PHONES
 from recipes.sentences import evaluation_sentences, training_sentences
-from recipes.speech_data import Utterance, espeak_spans, read_corpus, write_corpus
+from recipes.speech_data import Utterance, espeak_spans
 from rvc_colab.config import TrainingConfig
 from rvc_colab.models.tiny_encoder import PHONES as PHONE_COUNT
 from rvc_colab.models.tiny_encoder import FrontEnd
@@ -65,14 +65,6 @@ def test_espeak_sound_of_two_phones_is_split_and_unknown_names_lengthen() -> Non
     spans = espeak_spans(events, 500, 1000, speaks_r=True)
     names = [(round(end, 3), PHONES[phone]) for end, phone in spans]
     assert names == [(0.1, "pau"), (0.2, "hh"), (0.32, "eh"), (0.4, "er"), (0.5, "pau")]
-
-
-def test_corpus_survives_the_disk(tmp_path: Path) -> None:
-    waves = [np.arange(n, dtype=np.int16) for n in (900, 2000)]
-    write_corpus(tmp_path / "c.npz", [Utterance(w, [(0.05, 3)], "v") for w in waves])
-    back = read_corpus(tmp_path / "c.npz")
-    assert all(np.array_equal(a, b) for a, b in zip(back.waves, waves, strict=True))
-    assert [len(labels) for labels in back.labels] == [2, 6]
 
 
 def test_disguise_keeps_the_timing() -> None:
