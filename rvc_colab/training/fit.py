@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -38,7 +38,6 @@ _log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 10.0
 SAMPLE_SECONDS = 300.0
-AGREE_STEPS = 8
 BETAS, EPSILON = (0.8, 0.99), 1e-9  # published
 
 
@@ -107,19 +106,21 @@ class Fitting:
             players["generator"], players["discriminator"], settings, machine.machinery()
         )
         self.state = RunState(players, Position(), self.facts, machine.scaler)
-        self.plan = BatchPlan(
+        plan = BatchPlan(
             len(self.clips),
             machine.plan.batch_size,
             machine.plan.accumulation,
             machine.processes,
             config.seed,
         )
-        self.passes = Passes(game, self.networks, self._shares(), machine, config)
+        size, process = self.networks.generator.config, machine.accelerator.process_index
+        shares = Shares(self.clips, plan, size, process, machine.device)
+        self.passes = Passes(game, self.networks, shares, machine, config)
         if words := recompute_as_asked(
             self.networks, config.activation_checkpointing, machine.plan
         ):
             _log.info("%s", words)
-        self._notes = machine.notes + speed_up_as_asked(self.networks, config, machine)
+        self._notes = list(machine.notes)
         self._sums: dict[str, Tensor] = {}
         self._summed = 0
         self._losses: dict[str, float] = {}
@@ -128,9 +129,10 @@ class Fitting:
         self.resumed_from: int | None = None
         self._measure_after = 0.0
 
-    def _shares(self) -> Shares:
-        size, process = self.networks.generator.config, self.machine.accelerator.process_index
-        return Shares(self.clips, self.plan, size, process, self.machine.device)
+    @property
+    def plan(self) -> BatchPlan:
+        """Return how the clips are divided into steps."""
+        return self.passes.plan
 
     @property
     def position(self) -> Position:
@@ -152,14 +154,42 @@ class Fitting:
         self.resumed_from = snapshot.step
         _log.warning("There is a run of this name: it goes on from step %d.", snapshot.step)
         position = self.position
+        if position.batch_size is not None:
+            self._keep_batch_size(position.batch_size)
         if position.batch >= self.plan.steps_per_epoch:  # the batches are larger than they were
             position.epoch, position.batch = position.epoch + 1, 0
         return True
+
+    def _keep_batch_size(self, before: int) -> None:
+        """Let an automatic batch be as large as it was, in passes that the plan's size allows."""
+        plan, asked = self.plan, self.config
+        automatic = asked.batch_size is None and asked.grad_accumulation == 1
+        if before == plan.global_size:
+            return
+        if not automatic or before % plan.processes:
+            sentence = f"The batch was {before} slices, now it is {plan.global_size}."
+            _log.warning("%s", sentence)
+            self._notes.append(sentence)
+            return
+        each = before // plan.processes
+        size = next(size for size in range(min(each, plan.size), 0, -1) if each % size == 0)
+        self.passes.divide(size, each // size)
+
+    def _settle_batch(self) -> None:
+        """Probe an automatic batch size where memory is a device's; then compile for it."""
+        machine = self.machine
+        if self.config.batch_size is None and machine.device.type != "cpu":
+            self.passes.rehearse(grow=not self.position.step and self.config.grad_accumulation == 1)
+        plan = self.plan
+        self.position.batch_size = plan.global_size
+        machine.plan = replace(machine.plan, batch_size=plan.size, accumulation=plan.parts)
+        self._notes += speed_up_as_asked(self.networks, self.config, machine)
 
     def run(self, progress: Progress) -> FitResult:
         """Train until the end or a stop request; a snapshot is written either way."""
         begun, first, before = time.monotonic(), self.position.step, self.position.seconds
         saved = sampled = reported = begun
+        self._settle_batch()
         progress.stage("Training", max(0, self.total_steps - first))
         ended = ""
         with (
@@ -229,17 +259,12 @@ class Fitting:
     def _decide(self, stop: StopRequests, report: bool) -> tuple[str, bool]:
         """Say why to end (empty: go on), and whether to report the coming step.
 
-        All processes must do both at the same step. Asking costs a wait for the device, so several
-        of them ask every few steps only.
+        All processes must do both at the same step.
         """
         position = self.position
         if position.step >= self.total_steps:
             return "finished", False
         reason = self._why_end(stop)
-        if self.machine.processes == 1:
-            return reason, report
-        if position.step % AGREE_STEPS:
-            return "", False
         ending, report = self.machine.any_process([bool(reason), report])
         return (reason or "stopped by another process") if ending else "", report
 

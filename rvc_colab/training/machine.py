@@ -17,9 +17,10 @@ from rvc_colab.config import Precision, TrainingConfig
 from rvc_colab.device import choose_device, cuda_memory
 from rvc_colab.hardware.machine import facts
 from rvc_colab.hardware.plan import TrainingPlan, plan_training
+from rvc_colab.training.agreement import Agreement, Gradients, same_everywhere
 from rvc_colab.training.batches import Clip
 from rvc_colab.training.devices import Devices, training_devices
-from rvc_colab.training.step import Machinery, Player
+from rvc_colab.training.step import Machinery, Player, make_moments
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Machine:
     plan: TrainingPlan
     devices: Devices | None = None
     notes: list[str] = field(default_factory=list)
+    agreement: Agreement = field(default_factory=Agreement)
 
     @property
     def device(self) -> torch.device:
@@ -58,10 +60,7 @@ class Machine:
 
     def any_process(self, flags: list[bool]) -> list[bool]:
         """Tell which flags are set in any process; all processes must ask together."""
-        if self.processes == 1:
-            return flags
-        asked = torch.tensor(flags, dtype=torch.float32, device=self.device)
-        return [bool(count) for count in self.accelerator.reduce(asked, "sum").tolist()]
+        return self.agreement.any_of(flags)
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """Average values over the processes; all processes must ask together."""
@@ -94,7 +93,7 @@ class Machine:
             autocast=self.accelerator.autocast,
             backward=self.accelerator.backward,
             unscale=self.accelerator.unscale_gradients if self.scaler is not None else _nothing,
-            unsynced=self.accelerator.no_sync if self.processes > 1 else Machinery().unsynced,
+            applying=self.agreement.applying,
             # An attempt that broke off may have unscaled gradients that are made again.
             forget=scaler._per_optimizer_states.clear if scaler is not None else lambda: None,
         )
@@ -104,14 +103,20 @@ class Machine:
         network: torch.nn.Module,
         optimizer_of: Callable[[torch.nn.Module], torch.optim.Optimizer],
     ) -> Player:
-        """Put a network on the device and make a player of it."""
+        """Put a network on the device and make a player of it.
+
+        Accelerate prepares the optimizer only. It would turn the network's outputs into float32,
+        which the losses do themselves, map by map; the step asks for autocast where it wants it.
+        And it would send gradients while they are being made, where a process that fails leaves
+        the others waiting for it.
+        """
         network = network.to(self.device)
-        wrapped, optimizer = self.accelerator.prepare(network, optimizer_of(network))
-        # Accelerate turns a network's outputs into float32; the losses do so themselves, map by
-        # map, without holding all of the discriminator's maps twice. Taking its wrapper off puts
-        # the network's own forward back; the step asks for autocast where it wants it.
-        plain = self.accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-        return Player(plain, optimizer, wrapped)
+        optimizer, shared = self.accelerator.prepare_optimizer(optimizer_of(network)), None
+        make_moments(optimizer)
+        if self.processes > 1:
+            same_everywhere(network.state_dict().values())
+            shared = Gradients(network, self.processes)
+        return Player(network, optimizer, shared)
 
 
 def _nothing(optimizer: torch.optim.Optimizer) -> None:
@@ -123,25 +128,27 @@ def open_machine(config: TrainingConfig) -> Machine:
 
     Raises DeviceError when the asked device is not there.
     """
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    from accelerate import Accelerator, PartialState
 
     devices = training_devices(config)
     on_cpu = devices.model.type == "cpu"
     plan, notes = _plan(config, on_cpu)
     _forget_last_run()
     with _named_device(devices.model):
+        state = PartialState(cpu=on_cpu)
+        agreement = Agreement(state.num_processes, state.process_index)
+        plan = _for_all(plan, agreement)
         accelerator = Accelerator(
             cpu=on_cpu,
             mixed_precision=_ACCELERATE_PRECISION[plan.precision],
             step_scheduler_with_optimizer=False,
-            kwargs_handlers=[DistributedDataParallelKwargs(gradient_as_bucket_view=True)],
         )
     if plan.tf32 and accelerator.device.type == "cuda":
         # Convolutions only, nearly all of the work: the mel spectrum is a matrix product and stays
         # in full 32 bit, as all losses do.
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
     notes = [*([devices.note] if devices.note else []), *notes]
-    return Machine(accelerator, plan, devices, notes)
+    return Machine(accelerator, plan, devices, notes, agreement)
 
 
 def _plan(config: TrainingConfig, on_cpu: bool) -> tuple[TrainingPlan, list[str]]:
@@ -165,6 +172,13 @@ def _plan(config: TrainingConfig, on_cpu: bool) -> tuple[TrainingPlan, list[str]
         None if recompute == "auto" else recompute != "off",
     )
     return plan, notes
+
+
+def _for_all(plan: TrainingPlan, agreement: Agreement) -> TrainingPlan:
+    """Let the process with the least memory plan for all: a step is divided equally."""
+    plans = agreement.gather(plan)
+    least = min(plans, key=lambda each: (each.batch_size, each.batch_size_by_memory))
+    return dataclasses.replace(least, device=plan.device)
 
 
 @contextlib.contextmanager

@@ -11,22 +11,23 @@ import dataclasses
 import logging
 from collections.abc import Callable
 
-import torch
-
 from rvc_colab.config import TrainingConfig
 from rvc_colab.device import empty_cache
 from rvc_colab.errors import MemoryBudgetError
 from rvc_colab.memory.exhaustion import is_out_of_memory, release_frames
 from rvc_colab.training import compilation
 from rvc_colab.training.activations import recompute_more
+from rvc_colab.training.agreement import EndedWithAnother, NotApplied, OtherFailed, Trouble
 from rvc_colab.training.batches import Batch, Draw
 from rvc_colab.training.feeding import Buffered, Feeder, Place, Plain, Shares
 from rvc_colab.training.machine import Machine
 from rvc_colab.training.networks import Networks
 from rvc_colab.training.sampler import BatchPlan
-from rvc_colab.training.step import GanStep, Losses, Player
+from rvc_colab.training.step import GanStep, Losses, Machinery, Player
 
 _log = logging.getLogger(__name__)
+
+EPOCH_STEPS = 32  # an automatic batch leaves an epoch so many: each one learns from all before it
 
 
 def smaller(plan: BatchPlan) -> BatchPlan | None:
@@ -68,12 +69,10 @@ class Passes:
     def open(self, place: Place, end: int, stopped: Callable[[], bool]) -> None:
         """Begin preparing steps from `place` to before `end`.
 
-        On a GPU with an automatic batch size a step is rehearsed first. With a device of its own
-        for the data, waits for a full buffer and the start delay, or until `stopped` says so.
+        With a device of its own for the data, waits for a full buffer and the start delay, or
+        until `stopped` says so.
         """
         self._end = end
-        if self.config.batch_size is None and self.shares.device.type != "cpu":
-            self.rehearse()
         self.feeder = feeder = self._feeder()
         if self.machine.devices is not None and self.machine.devices.apart:
             feeder.fill(place, self.config.model_start_delay, stopped)
@@ -85,42 +84,64 @@ class Passes:
     def step(self, place: Place, adversarial: bool, measure: bool) -> Losses:
         """Take the step at `place`; on lack of memory again and again, more modestly.
 
-        Raises MemoryBudgetError when nothing is left to give up.
+        Of several processes all do so when one lacks it. Raises MemoryBudgetError when nothing is
+        left to give up.
         """
         while True:
             try:
                 return self.game.step(self.feeder.take(place), adversarial, measure)
+            except NotApplied:
+                raise
             except Exception as error:
-                if not self._answers(error, f"in step {place.step + 1}"):
-                    raise
+                self._answer(error, f"in step {place.step + 1}")
             # Only here, outside of `except`, nothing holds the failed attempt any more.
             self._begin_anew()
 
-    def rehearse(self) -> None:
+    def rehearse(self, grow: bool = False) -> None:
         """Find passes that fit: steps without consequence on the longest clips.
 
-        Several processes rehearse together and take what fits in all of them.
+        With `grow` the batch is doubled for as long as it fits, within what the memory model
+        allows and an epoch of EPOCH_STEPS. Several processes rehearse together and take what fits
+        in all of them.
         """
-        while True:
-            failed = False
-            try:
-                self._rehearsal()
-            except Exception as error:
-                if not is_out_of_memory(error):
-                    raise
-                release_frames(error)
-                failed = True
-            self.game.abandon()
-            empty_cache()
-            if not self.machine.any_process([failed])[0]:
-                return
-            words = self._give_way()
+        grow = grow and self.plan.parts == 1 and not self.machine.plan.checkpointing
+        while not self._fits():
+            grow, words = False, self._give_way()
             if words is None:
                 raise MemoryBudgetError(
                     "Not even one slice at a time fits in memory.",
                     "Close other programs, or use a shorter --segment-frames or --device cpu.",
                 )
             self._say(f"A rehearsed step did not fit in memory: {words}.")
+        most = min(
+            self.machine.plan.batch_size_by_memory,
+            self.plan.clips // (EPOCH_STEPS * self.plan.processes),
+        )
+        while grow and self.plan.size < most:
+            before = self.shares
+            self.divide(min(2 * self.plan.size, most), 1)
+            if not self._fits():
+                self.shares, grow = before, False
+            else:
+                _log.info("A rehearsed step left room: %s.", self.batch_in_words())
+
+    def divide(self, size: int, parts: int) -> None:
+        """Take the steps from now on in `parts` passes of `size` slices."""
+        plan = dataclasses.replace(self.plan, size=size, parts=parts)
+        self.shares = dataclasses.replace(self.shares, plan=plan)
+
+    def _fits(self) -> bool:
+        failed = False
+        try:
+            self._rehearsal()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            release_frames(error)
+            failed = True
+        self.game.abandon()
+        empty_cache()
+        return not self.machine.any_process([failed])[0]
 
     def _rehearsal(self) -> None:
         plan, lengths = self.plan, self.shares.clips.lengths
@@ -128,37 +149,46 @@ class Passes:
         parts = self.shares.parts_of([longest] * plan.global_size, seed=0)[:1]
         rehearse_step(self.game, parts[0])
 
-    def _answers(self, error: Exception, where: str) -> bool:
-        """Give something up for an error and say so; False when the error has no answer."""
-        if compilation.is_compile_error(error) and compilation.undo(self.networks):
-            self._say(f"Compiled networks failed {where}; they run uncompiled: {_first(error)}.")
-            return True
-        if not is_out_of_memory(error):
-            return False
-        release_frames(error)
+    def _answer(self, error: Exception, where: str) -> None:
+        """Give up something for an error and say so; raise it when it has no answer.
+
+        All processes come here when one has failed, and do the same.
+        """
+        if isinstance(error, OtherFailed):
+            trouble, process, words = error.trouble, error.process, ""
+        else:
+            trouble, process = self.machine.agreement.say(_trouble(error))
+            words = f": {_first(error)}"
         if self.plan.processes > 1:
-            plan = smaller(self.plan) or self.plan
-            raise MemoryBudgetError(
-                f"Memory ran out {where} in process {self.shares.process}: {_first(error)}.",
-                f"The run goes on from its last snapshot with --batch-size {plan.size} "
-                f"--grad-accumulation {plan.parts} --activation-checkpointing all.",
-            ) from error
-        words = self._give_way()
-        if words is None:
+            where += f" of process {process + 1}"
+        if trouble is Trouble.OTHER:
+            if isinstance(error, OtherFailed):
+                raise EndedWithAnother(
+                    f"Something failed {where}, and this one ends with it.",
+                    "The run goes on from its last snapshot when it is started again.",
+                ) from error
+            raise error
+        release_frames(error)
+        if trouble is Trouble.COMPILER:
+            if not compilation.undo(self.networks):
+                raise error
+            self._say(f"Compiled networks failed {where}; they run uncompiled{words}.")
+            return
+        given_up = self._give_way()
+        if given_up is None:
             tried = " ".join(self.notes)
             raise MemoryBudgetError(
-                f"Memory ran out {where}: {_first(error)}. {tried}".strip(),
+                f"Memory ran out {where}{words}. {tried}".strip(),
                 "Close other programs, or use a shorter --segment-frames or --device cpu.",
             ) from error
-        self._say(f"Memory ran out {where}: {words}.")
-        return True
+        self._say(f"Memory ran out {where}: {given_up}.")
 
     def _give_way(self) -> str | None:
         """Take the next rung and say it; None when there is none."""
         self.feeder.close()
         plan = smaller(self.plan)
         if plan is not None:
-            self.shares = dataclasses.replace(self.shares, plan=plan)
+            self.divide(plan.size, plan.parts)
             compilation.undo(self.networks)  # made for passes of the old size
             return f"it is taken with {self.batch_in_words()}, the same slices as before"
         if recompute_more(self.networks):
@@ -176,23 +206,20 @@ class Passes:
         return Buffered(self.shares, self.config.buffer_size, self._end)
 
     def _say(self, sentence: str) -> None:
-        _log.warning("%s", sentence)
+        if self.machine.is_main:
+            _log.warning("%s", sentence)
         self.notes.append(sentence)
 
 
 class _Rest:
-    """Stands in for an optimizer in a rehearsal: takes its memory and does nothing."""
+    """Stands in for an optimizer in a rehearsal: does nothing."""
 
     def __init__(self, player: Player) -> None:
-        parameters = [p for p in player.plain.parameters() if p.requires_grad]
-        held = getattr(player.optimizer, "optimizer", player.optimizer).state
-        new = [p for p in parameters if p not in held]
-        self.moments = [torch.empty_like(p) for p in new for _ in range(2)]
-        self.plain = player.plain
+        self._network = player.network
 
     def zero_grad(self) -> None:
         """Drop the gradients."""
-        self.plain.zero_grad()
+        self._network.zero_grad()
 
     def step(self) -> None:
         """Change nothing."""
@@ -200,15 +227,21 @@ class _Rest:
 
 def rehearse_step(game: GanStep, part: tuple[Batch, Draw]) -> None:
     """Go through a step on one part without changing anything but gradients."""
-    generator, discriminator = game.generator, game.discriminator
-    discriminator.plain.requires_grad_(True)
-    rehearsal = GanStep(
-        Player(generator.plain, _Rest(generator)),  # type: ignore[arg-type]
-        Player(discriminator.plain, _Rest(discriminator)),  # type: ignore[arg-type]
-        dataclasses.replace(game.settings, max_grad_norm=None),
-        game.machinery,
-    )
+    game.discriminator.network.requires_grad_(True)
+    resting = [
+        Player(player.network, _Rest(player), player.shared)  # type: ignore[arg-type]
+        for player in (game.generator, game.discriminator)
+    ]
+    settings = dataclasses.replace(game.settings, max_grad_norm=None)
+    alone = dataclasses.replace(game.machinery, applying=Machinery().applying)
+    rehearsal = GanStep(resting[0], resting[1], settings, alone)
     rehearsal.step([part])
+
+
+def _trouble(error: Exception) -> Trouble:
+    if compilation.is_compile_error(error):
+        return Trouble.COMPILER
+    return Trouble.MEMORY if is_out_of_memory(error) else Trouble.OTHER
 
 
 def _first(error: BaseException) -> str:

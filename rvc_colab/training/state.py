@@ -28,6 +28,7 @@ class Position:
     smoothed_score: float | None = None
     worse: int = 0  # measurements since the best one
     measured_step: int | None = None
+    batch_size: int | None = None  # slices of a step, all passes and processes together
 
 
 @dataclass
@@ -43,7 +44,7 @@ class RunState:
         """Copy everything to the CPU: the copy does not change while training goes on."""
         tensors: dict[str, dict[str, Tensor]] = {}
         for name, player in self.players.items():
-            tensors[name] = _copied(player.plain.state_dict())
+            tensors[name] = _copied(player.network.state_dict())
             tensors[f"{name}_optimizer"] = _copied(_flat(player.optimizer))
         tensors["random"] = random_states()
         state = {"position": asdict(self.position), "step": self.position.step, "facts": self.facts}
@@ -55,7 +56,7 @@ class RunState:
         """Go back to a snapshot. Raises TrainingError when it is of networks of other sizes."""
         check_facts(snapshot.state.get("facts", {}), self.facts)
         for name, player in self.players.items():
-            player.plain.load_state_dict(snapshot.tensors[name])
+            player.network.load_state_dict(snapshot.tensors[name])
             _load_flat(player.optimizer, snapshot.tensors[f"{name}_optimizer"])
         self.position = Position(**snapshot.state["position"])
         set_random_states(snapshot.tensors["random"])

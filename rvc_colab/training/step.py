@@ -19,6 +19,7 @@ from rvc_colab.audio.spectral import SpectrogramConfig, log_mel, log_mel_from_wa
 from rvc_colab.models.discriminators import MultiPeriodDiscriminator
 from rvc_colab.models.layers import recompute
 from rvc_colab.models.synthesizer import Synthesizer, TrainingNoise, slice_segments
+from rvc_colab.training.agreement import Gradients
 from rvc_colab.training.batches import Batch, Draw
 from rvc_colab.training.losses import (
     adversarial_loss,
@@ -49,20 +50,18 @@ def _nothing() -> AbstractContextManager[None]:
 
 @dataclass
 class Player:
-    """A network with its optimizer.
+    """A network with its optimizer; `shared` are the gradients that several processes average."""
 
-    `wrapped` is what Accelerate made of the network (it sends gradients between processes),
-    `plain` the network itself.
-    """
-
-    plain: nn.Module
+    network: nn.Module
     optimizer: torch.optim.Optimizer
-    wrapped: nn.Module | None = None
+    shared: Gradients | None = None
 
-    @property
-    def network(self) -> nn.Module:
-        """Return what is called for a pass with gradients."""
-        return self.wrapped or self.plain
+    def clear(self) -> None:
+        """Let the next passes begin with no gradients."""
+        if self.shared is None:
+            self.optimizer.zero_grad()
+        else:
+            self.shared.clear()
 
 
 @dataclass
@@ -72,7 +71,10 @@ class Machinery:
     autocast: Callable[[], AbstractContextManager[None]] = _nothing
     backward: Callable[[Tensor], None] = torch.Tensor.backward
     unscale: Callable[[torch.optim.Optimizer], None] = lambda optimizer: None
-    unsynced: Callable[[nn.Module], AbstractContextManager[None]] = lambda network: nullcontext()
+    # Around the use of gradients that are all there: several processes share theirs first.
+    applying: Callable[[Gradients | None], AbstractContextManager[None]] = lambda shared: (
+        nullcontext()
+    )
     forget: Callable[[], None] = lambda: None  # that gradients were unscaled
 
 
@@ -89,7 +91,7 @@ class GanStep:
         self.generator, self.discriminator = generator, discriminator
         self.settings = settings
         self.machinery = machinery or Machinery()
-        model = generator.plain
+        model = generator.network
         assert isinstance(model, Synthesizer)
         self.frames, self.hop = model.config.segment_frames, model.config.hop
         self._discriminated: Losses | None = None  # of a step that broke off after this half
@@ -117,8 +119,7 @@ class GanStep:
     def abandon(self) -> None:
         """Let go of what a step that broke off left behind."""
         for player in (self.generator, self.discriminator):
-            player.optimizer.zero_grad()
-            _drop_half_made(player.optimizer)
+            player.clear()
         self.machinery.forget()
 
     def _generate(self, part: tuple[Batch, Draw], keep: bool) -> tuple[Losses, Tensor, Tensor]:
@@ -150,19 +151,18 @@ class GanStep:
         measure: bool,
     ) -> Losses:
         player, total = self.discriminator, []
-        player.plain.requires_grad_(True)
-        player.optimizer.zero_grad()
-        for number, part in enumerate(parts):
+        player.network.requires_grad_(True)
+        player.clear()
+        for part in parts:
             # With several parts their graphs do not fit in memory together: each is generated
             # twice from the same draws, here without a graph.
             _, real, fake = made or self._generate(part, keep=False)
-            with self._synced(player, last=number == len(parts) - 1):
-                with self.machinery.autocast():
-                    # The maps are let go at once: nobody needs those that are computed again.
-                    scores = player.network(torch.cat((real, fake.detach())))[0]
-                judged = [score.chunk(2) for score in scores]
-                loss = discriminator_loss([r for r, _ in judged], [f for _, f in judged])
-                self.machinery.backward(loss / len(parts))
+            with self.machinery.autocast():
+                # The maps are let go at once: nobody needs those that are computed again.
+                scores = player.network(torch.cat((real, fake.detach())))[0]
+            judged = [score.chunk(2) for score in scores]
+            loss = discriminator_loss([r for r, _ in judged], [f for _, f in judged])
+            self.machinery.backward(loss / len(parts))
             total.append(loss.detach())
         return {"discriminator": mean_of(total)} | self._apply(player, "discriminator", measure)
 
@@ -174,15 +174,14 @@ class GanStep:
         measure: bool,
     ) -> Losses:
         player, collected = self.generator, []
-        self.discriminator.plain.requires_grad_(False)
-        player.optimizer.zero_grad()
-        for number, part in enumerate(parts):
-            with self._synced(player, last=number == len(parts) - 1):
-                terms, real, fake = made or self._generate(part, keep=True)
-                if adversarial:
-                    terms = terms | self._judged(real, fake)
-                total = torch.stack(list(terms.values())).sum()
-                self.machinery.backward(total / len(parts))
+        self.discriminator.network.requires_grad_(False)
+        player.clear()
+        for part in parts:
+            terms, real, fake = made or self._generate(part, keep=True)
+            if adversarial:
+                terms = terms | self._judged(real, fake)
+            total = torch.stack(list(terms.values())).sum()
+            self.machinery.backward(total / len(parts))
             collected.append({name: term.detach() for name, term in terms.items()})
         losses = {name: mean_of([terms[name] for terms in collected]) for name in collected[0]}
         losses["total"] = torch.stack(list(losses.values())).sum()
@@ -190,7 +189,7 @@ class GanStep:
 
     def _judged(self, real: Tensor, fake: Tensor) -> Losses:
         """What the frozen discriminator says of the generated slice, against the real one."""
-        judge = self.discriminator.plain
+        judge = self.discriminator.network
         assert isinstance(judge, MultiPeriodDiscriminator)
         terms = []
         with self.machinery.autocast():
@@ -204,21 +203,18 @@ class GanStep:
             "adversarial": torch.stack([adversarial for _, adversarial in terms]).sum(),
         }
 
-    def _synced(self, player: Player, last: bool) -> AbstractContextManager[None]:
-        return nullcontext() if last else self.machinery.unsynced(player.network)
-
     def _apply(self, player: Player, name: str, measure: bool) -> Losses:
         """Take the optimizer's step; return the norm of the gradients where it is wanted."""
         limit, norms = self.settings.max_grad_norm, {}
-        if measure or limit is not None:
-            self.machinery.unscale(player.optimizer)
-            norm = grad_norm(player.plain.parameters())
-            if limit is not None:
-                torch._foreach_mul_(
-                    _gradients(player.plain.parameters()), (limit / (norm + 1e-6)).clamp(max=1.0)
-                )
-            norms = {f"grad_norm/{name}": norm}
-        player.optimizer.step()
+        with self.machinery.applying(player.shared):
+            if measure or limit is not None:
+                self.machinery.unscale(player.optimizer)
+                norm = grad_norm(player.network.parameters())
+                if limit is not None:
+                    gradients = _gradients(player.network.parameters())
+                    torch._foreach_mul_(gradients, (limit / (norm + 1e-6)).clamp(max=1.0))
+                norms = {f"grad_norm/{name}": norm}
+            player.optimizer.step()
         return norms
 
 
@@ -230,12 +226,15 @@ def _opinion(judge: nn.Module, real: Tensor, fake: Tensor) -> tuple[Tensor, Tens
     return feature_loss([real_maps], [fake_maps]), adversarial_loss([scores])
 
 
-def _drop_half_made(optimizer: torch.optim.Optimizer) -> None:
-    """Take out moments of which only some could be made; they are made again, as zeros."""
-    state = getattr(optimizer, "optimizer", optimizer).state
-    names = {name for values in state.values() for name in values}
-    for parameter in [key for key, values in state.items() if set(values) != names]:
-        del state[parameter]
+def make_moments(optimizer: torch.optim.Optimizer) -> None:
+    """Make AdamW's moments now, as it would in its first step: no later step needs more memory."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            optimizer.state[parameter] = {
+                "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+                "exp_avg": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+                "exp_avg_sq": torch.zeros_like(parameter, memory_format=torch.preserve_format),
+            }
 
 
 def mean_of(values: list[Tensor]) -> Tensor:

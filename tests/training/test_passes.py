@@ -31,10 +31,10 @@ Make = Callable[..., Fitting]
 
 
 @pytest.fixture
-def make(tiny_config: TrainingConfig, tmp_path: Path) -> Make:
+def make(tiny_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Make a fitting of a tiny voice on noise: four slices a step, three steps."""
     random = np.random.default_rng(0)
-    clips = [
+    made = [
         Clip(
             0.1 * random.standard_normal(160 * frames).astype(np.float32),
             random.standard_normal((frames // 2, 256)).astype(np.float16),
@@ -43,13 +43,15 @@ def make(tiny_config: TrainingConfig, tmp_path: Path) -> Make:
         for frames in (32, 40, 36, 40, 34)
     ]
 
-    def build(**changes: Any) -> Fitting:
+    monkeypatch.setattr("rvc_colab.training.fit.REPORT_SECONDS", 1e9)
+
+    def build(clips: int = 5, **changes: Any) -> Fitting:
         settings = {"batch_size": 4, "max_steps": 3, **changes}
         config = tiny_config.model_copy(update=settings)
         folder = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
         folder.mkdir()
         networks = build_networks(config)
-        store = ClipStore(clips, spectrogram_config(16000, "v1"))
+        store = ClipStore((made * clips)[:clips], spectrogram_config(16000, "v1"))
         return Fitting(config, open_machine(config), networks, store, Snapshots(folder))
 
     return build
@@ -64,7 +66,7 @@ def _fail_above(
     def limited(self: GanStep, parts: Any, *rest: Any) -> Any:
         if not allowed(self, len(parts[0][0].spec)):
             for player in (self.generator, self.discriminator):
-                for parameter in player.plain.parameters():
+                for parameter in player.network.parameters():
                     parameter.grad = torch.ones_like(parameter)  # what an attempt leaves behind
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return original(self, parts, *rest)
@@ -104,7 +106,7 @@ def test_after_the_smallest_passes_activations_are_computed_again(
     _fail_above(
         monkeypatch,
         "_train_generator",
-        lambda game, size: bool(game.discriminator.plain.recomputed),  # type: ignore[arg-type]
+        lambda game, size: bool(game.discriminator.network.recomputed),  # type: ignore[arg-type]
     )
     result = cramped.run(SilentProgress())
     assert "computed again" in result.warnings[-1] and len(result.warnings) == 3
@@ -140,7 +142,8 @@ def test_a_rehearsal_finds_passes_that_fit_and_changes_nothing(
     assert "rehearsed" in fitting.passes.notes[0]
     after = fitting.networks.generator.parameters()
     assert all(torch.equal(a, b) and b.grad is None for a, b in zip(before, after, strict=True))
-    assert not fitting.state.players["generator"].optimizer.state
+    moments = fitting.state.players["generator"].optimizer.state.values()
+    assert all(not value.any() for values in moments for value in values.values())
 
 
 def test_smaller_passes_hold_the_same_slices() -> None:
@@ -152,14 +155,52 @@ def test_smaller_passes_hold_the_same_slices() -> None:
     assert seen == [(6, 1), (3, 2), (2, 3), (1, 6)]
 
 
-def test_half_made_moments_are_made_again(make: Make) -> None:
-    fitting = make(max_steps=1)
-    fitting.run(SilentProgress())
-    player = fitting.state.players["generator"]
-    first = next(iter(player.optimizer.state))
-    del player.optimizer.state[first]["exp_avg_sq"]
-    fitting.passes.game.abandon()
-    assert first not in player.optimizer.state and len(player.optimizer.state) > 1
+@pytest.mark.parametrize(
+    ("fits", "by_memory", "size"), [(64, 64, 8), (3, 64, 2), (64, 5, 5), (64, 1, 2)]
+)
+def test_an_automatic_batch_grows_into_the_memory_that_is_left(
+    make: Make, monkeypatch: pytest.MonkeyPatch, fits: int, by_memory: int, size: int
+) -> None:
+    """Bounded by what fits, by the memory model, and by the steps of an epoch (8 of 64 clips)."""
+    monkeypatch.setattr("rvc_colab.training.passes.EPOCH_STEPS", 8)
+    fitting = make(batch_size=2, clips=64)
+    plan = dataclasses.replace(fitting.machine.plan, batch_size_by_memory=by_memory)
+    fitting.machine.plan = plan
+    _fail_above(monkeypatch, "_train_discriminator", lambda game, size: size <= fits)
+    fitting.passes.rehearse(grow=True)
+    assert (fitting.plan.size, fitting.plan.parts) == (size, 1)
+    assert not fitting.passes.notes
+
+
+def test_no_step_makes_moments(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitting, made = make(max_steps=1), []
+    monkeypatch.setattr(torch, "zeros_like", lambda *values, **options: made.append(values))
+    for player in fitting.state.players.values():
+        for parameter in player.network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        player.optimizer.step()
+        states = player.optimizer.state.values()
+        assert all(float(state["step"]) == 1 and state["exp_avg"].any() for state in states)
+    assert not made
+
+
+def test_a_resumed_run_keeps_its_automatic_batch(make: Make) -> None:
+    """The machine's plan says 4 now; the run was begun with 6."""
+    old, new = make(batch_size=6, max_steps=2), make(batch_size=4, max_steps=4)
+    old.run(SilentProgress())
+    new.config = new.config.model_copy(update={"batch_size": None})
+    new.snapshots = old.snapshots
+    assert new.resume()
+    assert (new.plan.size, new.plan.parts, new.plan.global_size) == (3, 2, 6)
+
+
+def test_another_batch_size_is_taken_and_said(make: Make) -> None:
+    old, new = make(batch_size=2, max_steps=2), make(batch_size=4, max_steps=4)
+    old.run(SilentProgress())
+    new.snapshots = old.snapshots
+    new.resume()
+    assert new.plan.global_size == 4
+    assert "The batch was 2 slices, now it is 4." in new.run(SilentProgress()).warnings
 
 
 def test_a_device_of_its_own_for_the_data_gives_the_same_numbers(
