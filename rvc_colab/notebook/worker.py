@@ -1,4 +1,4 @@
-"""The process behind a background job: `python -m rvc_colab.notebook.worker FOLDER [RANK]`.
+"""The process behind a background job: `python -m rvc_colab.notebook.worker FOLDER`.
 
 It runs one verb, and tells where it stands in the folder's `state.json`. SIGTERM asks it to stop:
 the step is finished and saved first.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
-import subprocess
 import sys
 import time
 import traceback
@@ -20,14 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rvc_colab.errors import Cancelled, RVCError, TrainingError
+from rvc_colab.errors import Cancelled, RVCError
 from rvc_colab.notebook import jobs
 from rvc_colab.notebook.jobs import DONE, FAILED, LOG, RUNNING, STOPPED, JobState
 from rvc_colab.progress import SilentProgress
 
 WRITE_SECONDS = 0.5
 ETA_WINDOW_SECONDS = 60.0
-RANK_POLL_SECONDS = 0.5
 _log = logging.getLogger("rvc_colab.job")
 
 
@@ -75,12 +72,10 @@ class FileProgress(SilentProgress):
 
 
 def main(words: list[str]) -> int:
-    """Run the job of a folder, or with a rank one process of its training step."""
+    """Run the job of a folder."""
     folder = Path(words[0])
     _redirect(folder / LOG)
     request = jobs.read_json(folder / jobs.REQUEST)
-    if len(words) > 1:
-        return _fit_rank(folder, request, int(words[1]))
     progress = FileProgress(folder, replace(jobs.read_state(folder), pid=os.getpid()))
     signal.signal(signal.SIGTERM, lambda *_: progress.cancel())
     progress.write(status=RUNNING)
@@ -171,11 +166,8 @@ def _train(request: dict[str, Any], progress: FileProgress) -> dict[str, Any]:
     place = Workspace.locate(request["workspace"])
     name = request["arguments"]["name"]
     progress.write(history=str(place.run(name) / "history.jsonl"))
-    if int(request.get("processes", 1)) > 1:
-        return _train_on_many(request, progress)
-    result = api.train(
-        **request["arguments"], **request["settings"], workspace=place.root, progress=progress
-    )
+    settings = {**request["settings"], "processes": int(request.get("processes", 1))}
+    result = api.train(**request["arguments"], **settings, workspace=place.root, progress=progress)
     return {
         "voice": str(result.voice),
         "index": str(result.index) if result.index else None,
@@ -189,96 +181,6 @@ VERBS: dict[str, Callable[[dict[str, Any], FileProgress], dict[str, Any]]] = {
     "convert": _convert,
     "train": _train,
 }
-
-# ------------------------------------------------------------------- training on several GPUs
-
-
-def _train_on_many(request: dict[str, Any], progress: FileProgress) -> dict[str, Any]:
-    """Prepare in this process, fit with one process per GPU, and finish here again."""
-    from rvc_colab import config, settings
-    from rvc_colab.training import recipe
-    from rvc_colab.workspace import Workspace
-
-    place = Workspace.locate(request["workspace"])
-    choices = settings.load(config.TrainingConfig, request["settings"])
-    name, source = request["arguments"]["name"], request["arguments"]["folder"]
-    dataset = recipe.preprocess(name, source, choices, place, progress)
-    hearing = recipe.extract(name, choices, place, progress)
-    ended = _fit_on_many(int(request["processes"]), progress)
-    index = recipe.index(name, choices, place, progress) if choices.build_index else None
-    voice = recipe.export(name, choices, place, progress)
-    warnings = [*dataset.warnings(), *hearing.notes, *(index.warnings if index else [])]
-    report = {"ended": ended, "warnings": warnings}
-    jobs.write_json(place.run(name) / "report.json", report)
-    return {"voice": str(voice.path), "index": str(index.path) if index else None, **report}
-
-
-def _fit_on_many(count: int, progress: FileProgress) -> str:
-    """Run `count` fitting processes. The first alone decides about stopping, so none waits in vain.
-
-    Returns why it ended. Raises TrainingError when one fails.
-    """
-    port = _free_port()
-    ranks = [_start_rank(progress.folder, rank, count, port) for rank in range(count)]
-    told = False
-    try:
-        while ranks[0].poll() is None:
-            if progress.cancelled and not told:
-                ranks[0].send_signal(signal.SIGTERM)
-                told = True
-            broken = [rank for rank in ranks[1:] if rank.poll() not in (None, 0)]
-            if broken and ranks[0].poll() is None:
-                raise TrainingError(
-                    "A process of the training on several GPUs ended early.",
-                    f"Look into {progress.folder / LOG}, or train on one GPU (gpus = 1).",
-                )
-            time.sleep(RANK_POLL_SECONDS)
-    finally:
-        for rank in ranks:
-            if rank.poll() is None:
-                rank.kill()
-            rank.wait()
-    ending = jobs.read_json(progress.folder / "fit.json")
-    if ranks[0].returncode or "ended" not in ending:
-        raise TrainingError(
-            str(ending.get("message", "The training on several GPUs failed.")),
-            str(ending.get("hint", f"Look into {progress.folder / LOG}.")),
-        )
-    return str(ending["ended"])
-
-
-def _start_rank(folder: Path, rank: int, count: int, port: int) -> subprocess.Popen[bytes]:
-    shared = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    own = {"RANK": rank, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
-    environ = {**os.environ, **{key: str(value) for key, value in {**shared, **own}.items()}}
-    command = [sys.executable, "-P", "-m", "rvc_colab.notebook.worker", str(folder), str(rank)]
-    return subprocess.Popen(command, env=environ)
-
-
-def _fit_rank(folder: Path, request: dict[str, Any], rank: int) -> int:
-    """Fit as one of several processes; only the first reports and obeys the clock."""
-    from rvc_colab import config, settings
-    from rvc_colab.training import recipe
-    from rvc_colab.workspace import Workspace
-
-    place, name = Workspace.locate(request["workspace"]), request["arguments"]["name"]
-    choices = settings.load(config.TrainingConfig, request["settings"])
-    if rank:
-        choices = choices.model_copy(update={"max_minutes": None})
-    progress = FileProgress(folder, jobs.read_state(folder)) if rank == 0 else SilentProgress()
-    ending: dict[str, str] = {}
-    try:
-        ending["ended"] = recipe.fit(name, choices, place, progress).ended
-    except BaseException as error:
-        ending["message"], ending["hint"] = _told(error, folder)
-    if rank == 0:
-        jobs.write_json(folder / "fit.json", ending)
-    return 0 if "ended" in ending else 2
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def _redirect(log: Path) -> None:

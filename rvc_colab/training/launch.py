@@ -10,7 +10,9 @@ import logging
 import os
 import signal
 import socket
+import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from rvc_colab.config import TrainingConfig
 from rvc_colab.device import choose_device, cuda_count, cuda_name
 from rvc_colab.errors import DeviceError, RVCError, TrainingError
 from rvc_colab.progress import Progress, SilentProgress
+from rvc_colab.training.agreement import EndedWithAnother
 from rvc_colab.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+LAUNCHED_ALONE = (
+    "accelerate launch starts one process on a CPU, whatever --num_processes says: give "
+    "--processes 2 instead, or start with torchrun --nproc_per_node 2."
+)
+STOP = getattr(signal, "SIGUSR1", signal.SIGINT)
 _LOOK_SECONDS = 0.5  # between two looks at the children
 
 
@@ -38,6 +46,8 @@ def processes_for(config: TrainingConfig) -> int:
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         return 1
+    if _launched_alone():
+        _log.warning("%s", LAUNCHED_ALONE)
     if config.processes == 1 or config.data_gpu is not None or config.model_gpu is not None:
         return 1
     on_gpus = config.device in ("auto", "cuda", "rocm") and cuda_count() > 0
@@ -56,6 +66,12 @@ def processes_for(config: TrainingConfig) -> int:
             "Leave --processes out.",
         )
     return config.processes
+
+
+def _launched_alone() -> bool:
+    """Tell whether `accelerate launch` was asked for several processes and, on a CPU, began one."""
+    on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in {"true", "1"}
+    return on_cpu and "MASTER_PORT" in os.environ and "WORLD_SIZE" not in os.environ
 
 
 def train_in_processes(
@@ -97,39 +113,46 @@ def launch(
 ) -> Any:
     """Call `function(*arguments, progress)` in several processes; return the first one's result.
 
-    `function` must be importable. The progress of the first process is drawn by `progress`; when
-    that one is cancelled, all are asked to stop. Raises TrainingError when a process fails: the
-    others are ended, and its traceback is in the log and in the error's cause.
+    `function` must be importable. What the first process reports and logs is drawn and logged here;
+    when `progress` is cancelled, all are asked to stop. When a process fails, the others are ended
+    and its RVCError is raised here. For any other error that is a TrainingError, with the traceback
+    in the log and in the error's cause.
     """
     import torch.multiprocessing as multiprocessing
     from torch.multiprocessing.spawn import ProcessException
 
     progress = progress or SilentProgress()
     events = multiprocessing.get_context("spawn").SimpleQueue()
-    place = _Place(processes, _free_port(), on_cpu, max(1, (os.cpu_count() or 1) // processes))
+    threads, level = max(1, (os.cpu_count() or 1) // processes), _log.getEffectiveLevel()
+    place = _Place(processes, _free_port(), on_cpu, threads, level)
     context = multiprocessing.start_processes(
         _child, (function, tuple(arguments), place, events), processes, False, False, "spawn"
     )
-    asked, results = False, list[Any]()
+    asked, told = False, _Told()
     try:
         while not context.join(timeout=_LOOK_SECONDS):
-            _draw(events, progress, results)
-            if progress.cancelled and not asked:
+            told.draw(events, progress)
+            if progress.cancelled and not asked and told.listening == processes:
                 asked = True
-                _end(context.pids(), signal.SIGTERM)
+                _end(context.pids(), STOP)
     except ProcessException as error:
-        raise _failure(error, processes) from error
+        told.draw(events, progress)
+        raise _failure(error, told.root, processes) from error
     finally:
         _end([p.pid for p in context.processes if p.is_alive()], signal.SIGTERM)
-    _draw(events, progress, results)
-    return results[0] if results else None
+    told.draw(events, progress)
+    return told.result
 
 
+@dataclass(frozen=True)
 class _Place:
-    """Where the processes meet, and how many threads each takes."""
+    """Where the processes meet, how many threads each takes, and what is logged."""
 
-    def __init__(self, processes: int, port: int, on_cpu: bool, threads: int) -> None:
-        self.processes, self.port, self.on_cpu, self.threads = processes, port, on_cpu, threads
+    processes: int
+    port: int
+    on_cpu: bool
+    threads: int
+    level: int
 
     def variables(self, rank: int) -> dict[str, str]:
         """Return what `accelerate launch` would set for a process."""
@@ -160,10 +183,23 @@ def _child(
     os.environ.update(place.variables(rank))
     if place.on_cpu and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(place.threads)
+    progress = _Reported(events) if rank == 0 else SilentProgress()
+    for number in (STOP, signal.SIGINT):  # this one comes when the parent dies: torch asks for it
+        signal.signal(number, lambda *_: progress.cancel())
+    logger = logging.getLogger("rvc_colab")
+    logger.setLevel(place.level if rank == 0 else logging.CRITICAL)
+    if rank == 0:
+        logger.addHandler(_Forwarded(events))
+        logger.propagate = False
     try:
-        result = function(*arguments, _Reported(events) if rank == 0 else SilentProgress())
+        events.put(("listening",))
+        result = function(*arguments, progress)
         if rank == 0:
             events.put(("result", result))
+    except Exception as error:  # told before this process ends, and with it the talk of all
+        own = error if isinstance(error, RVCError) else None
+        events.put(("failed", _Failed(rank, own, traceback.format_exc())))
+        raise
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
@@ -185,13 +221,54 @@ class _Reported(SilentProgress):
         self._events.put(("advance", units, note))
 
 
-def _draw(events: SimpleQueue[Any], progress: Progress, results: list[Any]) -> None:
-    while not events.empty():
-        kind, *values = events.get()
-        if kind == "result":
-            results += values
-        else:
-            getattr(progress, kind)(*values)
+class _Forwarded(logging.Handler):
+    """Send what is logged to the parent, as text."""
+
+    def __init__(self, events: SimpleQueue[Any]) -> None:
+        super().__init__()
+        self._events = events
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one record."""
+        self._events.put(("log", record.name, record.levelno, record.getMessage()))
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """How a process failed; `error` is None for what was not foreseen."""
+
+    process: int
+    error: RVCError | None
+    traceback: str
+
+
+class _Told:
+    """What the processes told: the first one's result, and who failed and how."""
+
+    def __init__(self) -> None:
+        self.listening, self.result = 0, None
+        self.failures: list[_Failed] = []
+
+    @property
+    def root(self) -> _Failed | None:
+        """Return the failure that came before all others."""
+        own = [each for each in self.failures if not isinstance(each.error, EndedWithAnother)]
+        return next(iter(own or self.failures), None)
+
+    def draw(self, events: SimpleQueue[Any], progress: Progress) -> None:
+        """Take in what was told, and draw and log what is for people."""
+        while not events.empty():
+            kind, *values = events.get()
+            if kind == "result":
+                self.result = values[0]
+            elif kind == "listening":
+                self.listening += 1
+            elif kind == "failed":
+                self.failures += values
+            elif kind == "log":
+                logging.getLogger(values[0]).log(values[1], "%s", values[2])
+            else:
+                getattr(progress, kind)(*values)
 
 
 def _end(processes: Sequence[int | None], number: int) -> None:
@@ -203,15 +280,21 @@ def _end(processes: Sequence[int | None], number: int) -> None:
                 continue
 
 
-def _failure(error: Any, processes: int) -> RVCError:
-    """Make the parent's error of a child's; its traceback goes to the log."""
-    told = str(error).strip()
-    _log.error("Process %d of %d failed:\n%s", error.error_index + 1, processes, told)
+def _failure(error: Any, root: _Failed | None, processes: int) -> RVCError:
+    """Make the parent's error of a child's; the traceback of an unforeseen one goes to the log."""
+    if root is not None and root.error is not None:
+        return root.error
+    process = error.error_index if root is None else root.process
+    who, hint = f"Process {process + 1} of {processes}", "It goes on from the last snapshot."
+    if root is None and (name := getattr(error, "signal_name", None)):
+        words = f"{who} was ended by {name}"
+        if name == "SIGKILL":
+            words += ": most often the system does so when the memory runs out"
+        return TrainingError(f"{words}.", f"Run the same command again. {hint}")
+    told = str(error).strip() if root is None else root.traceback.strip()
+    _log.error("%s failed:\n%s", who, told)
     last = told.splitlines()[-1] if told else type(error).__name__
-    return TrainingError(
-        f"Process {error.error_index + 1} of {processes} failed: {last}",
-        "The run goes on from its last snapshot when it is started again.",
-    )
+    return TrainingError(f"{who} failed: {last}", f"Run the same command again. {hint}")
 
 
 def _free_port() -> int:

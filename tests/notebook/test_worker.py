@@ -1,23 +1,17 @@
-"""How the worker draws progress, and how it keeps several fitting processes together."""
+"""How the worker draws progress, and how many processes it trains with."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rvc_colab.errors import TrainingError
 from rvc_colab.notebook import jobs, worker
 from rvc_colab.notebook.jobs import JobState
 from rvc_colab.notebook.worker import FileProgress
-
-FIT = "Path(folder, 'fit.json').write_text('{\"ended\": \"%s\"}')"
-SLEEP = "time.sleep(100)"
+from rvc_colab.training.recipe import TrainingResult
 
 
 @pytest.fixture
@@ -74,71 +68,28 @@ def test_the_state_file_is_replaced_only_so_often(
     assert 2 <= len(written) <= 4
 
 
-def _ranks(monkeypatch: pytest.MonkeyPatch, *codes: str) -> list[subprocess.Popen[bytes]]:
-    """Replace the fitting processes by small programs; returns those started."""
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(folder: Path, rank: int, count: int, port: int) -> subprocess.Popen[bytes]:
-        head = "import signal, sys, time; from pathlib import Path; folder = sys.argv[1]\n"
-        command = [sys.executable, "-I", "-S", "-c", head + codes[rank], str(folder)]
-        started.append(subprocess.Popen(command))
-        return started[-1]
-
-    monkeypatch.setattr(worker, "_start_rank", start)
-    monkeypatch.setattr(worker, "RANK_POLL_SECONDS", 0.02)
-    return started
-
-
-def test_when_the_first_process_has_finished_the_others_end(
-    progress: FileProgress, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("count", [1, 2])
+def test_training_takes_as_many_processes_as_were_asked_for(
+    progress: FileProgress, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    ranks = _ranks(monkeypatch, FIT % "finished", SLEEP)
-    assert worker._fit_on_many(2, progress) == "finished"
-    assert all(rank.returncode is not None for rank in ranks)
+    """One where one was asked for, also where more GPUs are; all of them through the one journey,
+    which looks at the recordings first and reports at the end."""
+    from rvc_colab import api
 
+    asked: list[dict[str, Any]] = []
 
-def test_a_process_that_dies_ends_the_training_in_words(
-    progress: FileProgress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ranks = _ranks(monkeypatch, SLEEP, "sys.exit(1)")
-    with pytest.raises(TrainingError, match="ended early"):
-        worker._fit_on_many(2, progress)
-    assert all(rank.returncode is not None for rank in ranks)
+    def train(*names: Any, **choices: Any) -> TrainingResult:
+        asked.append(choices)
+        return TrainingResult(Path("ann.pth"), None, {"ended": "finished"}, ["a note"])
 
-
-def test_the_first_process_own_words_are_told(
-    progress: FileProgress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    words = '{"message": "The loss is not a number.", "hint": "Use fp32."}'
-    _ranks(monkeypatch, f"Path(folder, 'fit.json').write_text('{words}'); sys.exit(2)", SLEEP)
-    with pytest.raises(TrainingError) as caught:
-        worker._fit_on_many(2, progress)
-    assert (caught.value.message, caught.value.hint) == ("The loss is not a number.", "Use fp32.")
-
-
-def test_only_the_first_process_is_asked_to_stop(
-    progress: FileProgress, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    saves = (
-        "def save(*_):\n"
-        f"    {FIT % 'stopped on request'}\n"
-        "    sys.exit(0)\n"
-        "signal.signal(signal.SIGTERM, save)\n"
-        "Path(folder, 'ready').touch()\n" + SLEEP
-    )
-    told = "signal.signal(signal.SIGTERM, lambda *_: Path(folder, 'told').touch())\n" + SLEEP
-    ranks = _ranks(monkeypatch, saves, told)
-    polls = time.sleep
-
-    def cancel_when_ready(seconds: float) -> None:
-        polls(seconds)
-        if (progress.folder / "ready").exists():
-            progress.cancel()
-
-    monkeypatch.setattr(worker.time, "sleep", cancel_when_ready)
-    assert worker._fit_on_many(2, progress) == "stopped on request"
-    assert not (progress.folder / "told").exists()
-    assert ranks[1].returncode == -signal.SIGKILL
+    monkeypatch.setattr(api, "train", train)
+    request = {
+        "arguments": {"name": "ann", "folder": "there"}, "settings": {"epochs": 3},
+        "workspace": str(progress.folder), "processes": count,
+    }  # fmt: skip
+    told = worker.VERBS["train"](request, progress)
+    assert asked[0]["processes"] == count and asked[0]["epochs"] == 3
+    assert told["warnings"] == ["a note"] and told["report"] == {"ended": "finished"}
 
 
 @pytest.mark.slow
