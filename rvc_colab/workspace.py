@@ -7,6 +7,7 @@ A workspace holds what a person keeps (`weights/`, `indexes/`, `logs/`) and what
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 import tempfile
@@ -61,6 +62,14 @@ class Workspace:
     def run(self, name: str) -> Path:
         """Return the folder of the training run `name` (not created)."""
         return self.logs / safe_name(name)
+
+    def tensorboard(self, name: str) -> Path:
+        """Return the local folder of the run's live TensorBoard files (not created).
+
+        Workspaces may share a cache, so theirs are told apart.
+        """
+        place = hashlib.sha256(str(self.root).encode()).hexdigest()[:8]
+        return self.cache / "tensorboard" / f"{safe_name(name)}-{place}"
 
     def _folder(self, name: str) -> Path:
         return _made(self.root / name)

@@ -77,3 +77,12 @@ def test_a_name_as_long_as_the_disk_takes_is_written(tmp_path: Path) -> None:
     with write_atomically(target) as temporary:
         temporary.write_bytes(b"x")
     assert target.read_bytes() == b"x"
+
+
+def test_workspaces_that_share_a_cache_keep_their_diaries_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RVC_CACHE", str(tmp_path / "cache"))
+    one, two = (Workspace(tmp_path / name).tensorboard("anna") for name in ("one", "two"))
+    assert one != two and one.parent == two.parent
+    assert one == Workspace(tmp_path / "one").tensorboard("anna")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class Dataset:
     recordings: tuple[Recording, ...]
     failed: dict[str, str] = field(default_factory=dict)  # path → why
     ignored: tuple[str, ...] = ()  # files that are no sound by their names
+    changes: tuple[str, ...] = ()  # against what the run was trained on before, in words
 
     @property
     def fingerprint(self) -> str:
@@ -79,6 +80,22 @@ class Dataset:
     def seconds(self) -> float:
         """Return the length of all pieces together."""
         return sum(recording.piece_seconds for recording in self.recordings)
+
+    def after(self, before: Dataset) -> Dataset:
+        """Return the same with what changed against another one, told by contents, not by names."""
+        new, old = ({r.sha256: r.path for r in each.recordings} for each in (self, before))
+        changes = []
+        for words, names in (
+            ("came since the last sitting", [new[key] for key in new if key not in old]),
+            ("of the last sitting are gone", [old[key] for key in old if key not in new]),
+        ):
+            if names:
+                more = ", …" if len(names) > 3 else ""
+                changes.append(
+                    f"{len(names)} recordings {words} ({', '.join(names[:3])}{more}): "
+                    "the run goes on with what is there now."
+                )
+        return replace(self, changes=tuple(changes))
 
     def record(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -95,7 +112,8 @@ class Dataset:
 
     def warnings(self) -> list[str]:
         """Say in words what of the folder is not trained on."""
-        lines = [f"{path} was left out: {why}" for path, why in self.failed.items()]
+        lines = list(self.changes)
+        lines += [f"{path} was left out: {why}" for path, why in self.failed.items()]
         for recording in self.recordings:
             lines += [
                 f"{recording.path} {part.start:.1f}-{part.end:.1f} s was left out: {part.why}."

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rvc_colab.config import TrainingConfig
 from rvc_colab.errors import AssetError, ConfigError
 from rvc_colab.store.checkpoint import read_training_checkpoint
-from rvc_colab.training.networks import Networks, synthesizer_config
+from rvc_colab.training.networks import Networks, build_networks, synthesizer_config
 
 _log = logging.getLogger(__name__)
 
@@ -102,6 +102,17 @@ def start_from(
             )
         done.append(report.in_words())
     return done, warnings
+
+
+def check_named(config: TrainingConfig, cache: Path) -> None:
+    """Refuse weights named by path that cannot be used, before the long work begins.
+
+    Raises AssetError or ConfigError, as `start_from` would hours later.
+    """
+    if config.pretrained not in {"auto", "none"}:
+        with torch.device("meta"):  # names and shapes only
+            networks = build_networks(config)
+        start_from(networks, config, cache)
 
 
 def _files(config: TrainingConfig, cache: Path) -> tuple[tuple[Path, Path | None] | None, str]:

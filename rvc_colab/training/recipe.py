@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,15 @@ from rvc_colab.training.preprocess import (
     read_dataset,
     write_dataset,
 )
-from rvc_colab.training.pretrained import start_from
+from rvc_colab.training.pretrained import check_named, start_from
 from rvc_colab.training.report import facts_of, write_reports
+from rvc_colab.training.results import MadeFile, TrainingResult
 from rvc_colab.training.runs import (
     begin_run,
     choose_snapshot,
     end_run,
     fixed_facts,
+    held_alone,
     set_aside,
 )
 from rvc_colab.training.snapshots import Snapshot, Snapshots
@@ -58,50 +60,6 @@ from rvc_colab.training.working_set import WorkingSet
 from rvc_colab.workspace import Workspace, safe_name
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass
-class TrainingResult:
-    """The voice file, its index (None when none was asked for), a report, and warnings."""
-
-    voice: Path
-    index: Path | None
-    report: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
-
-    def record(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        return {"voice": str(self.voice), "index": str(self.index or ""), **self.report}
-
-    def in_words(self) -> str:
-        """Say in a few lines what was made and what was left out."""
-        position, ended = self.report["position"], self.report["ended"]
-        lines = [
-            *([str(self.report["verdict"])] if "verdict" in self.report else []),
-            f"{self.voice}: {position['step']} steps, {position['epoch']} epochs, {ended}.",
-            *([f"{self.index}: the index beside it."] if self.index else []),
-            *(f"Note: {warning}" for warning in self.warnings),
-        ]
-        return "\n".join(lines)
-
-
-@dataclass
-class MadeFile:
-    """A file that a step wrote."""
-
-    path: Path
-    what: str
-    warnings: list[str] = field(default_factory=list)
-
-    def record(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        return {self.what: str(self.path), "warnings": self.warnings}
-
-    def in_words(self) -> str:
-        """Say where the file is."""
-        return "\n".join(
-            [f"{self.path}: the {self.what}.", *(f"Note: {line}" for line in self.warnings)]
-        )
 
 
 def train(
@@ -120,20 +78,34 @@ def train(
     begun, progress = time.monotonic(), progress or SilentProgress()
     safe_name(name)
     synthesizer_config(config)  # refuse impossible settings before the long work
+    if config.restart or not Snapshots(workspace.run(name) / "snapshots").steps():
+        check_named(config, workspace.cache)
     if (processes := processes_for(config)) > 1:
         return train_in_processes(name, folder, config, workspace, progress, processes)
-    warnings: list[str] = []
-    with main_process_first(config.device) as first:
-        if first:
-            begin_run(name, Path(folder), config, workspace)
-    state = "failed"
+    with contextlib.ExitStack() as held:
+        with main_process_first(config.device) as first:
+            if first:
+                held.enter_context(held_alone(name, workspace))
+                begin_run(name, Path(folder), config, workspace)
+        return _train(name, folder, config, workspace, progress, begun)
+
+
+def _train(
+    name: str,
+    folder: str | Path,
+    config: TrainingConfig,
+    workspace: Workspace,
+    progress: Progress,
+    begun: float,
+) -> TrainingResult:
+    warnings, state = list[str](), "failed"
     try:
         with main_process_first(config.device) as first:
             if first:
                 warnings += inspect(name, folder, config, workspace, progress)
             dataset = preprocess(name, folder, config, workspace, progress)
             hearing = extract(name, config, workspace, progress)
-        fitted = fit(name, _time_left(config, begun), workspace, progress)
+        fitted = _fit(name, _time_left(config, begun), workspace, progress)
         state = fitted.ended
         with main_process_first(config.device) as first:
             made = _finish(name, config, workspace, progress, fitted) if first else []
@@ -209,10 +181,15 @@ def preprocess(
     """Cut the recordings of a folder into pieces and note in the run's folder what they are."""
     safe_name(name)
     synthesizer_config(config)  # refuse impossible settings before the long work
+    path, before = dataset_path(name, workspace), None
+    if not config.restart and Snapshots(workspace.run(name) / "snapshots").steps():
+        with contextlib.suppress(DatasetError):  # not there or damaged: nothing to compare with
+            before = read_dataset(path)
     dataset = preprocess_folder(
         Path(folder).expanduser(), config, WorkingSet.of(workspace), progress or SilentProgress()
     )
-    write_dataset(dataset_path(name, workspace), dataset)
+    dataset = dataset if before is None else dataset.after(before)
+    write_dataset(path, dataset)
     return dataset
 
 
@@ -265,6 +242,16 @@ def fit(
     name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None = None
 ) -> FitResult:
     """Train the networks on what was extracted, going on from the newest snapshot."""
+    with contextlib.ExitStack() as held:
+        with main_process_first(config.device) as first:
+            if first:
+                held.enter_context(held_alone(name, workspace))
+        return _fit(name, config, workspace, progress)
+
+
+def _fit(
+    name: str, config: TrainingConfig, workspace: Workspace, progress: Progress | None
+) -> FitResult:
     dataset = _matching_dataset(name, config, workspace)
     hearing = read_hearing(hearing_path(name, workspace))
     size = synthesizer_config(config)
@@ -301,7 +288,7 @@ def fit(
         )
     fitting.resume()
     if machine.is_main:
-        live = workspace.cache / "tensorboard" / safe_name(name)
+        live = workspace.tensorboard(name)
         fitting.journal = Journal(workspace.run(name), live, fitting.position.step)
     try:
         result = fitting.run(progress or SilentProgress())

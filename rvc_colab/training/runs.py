@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import hashlib
 import json
 import logging
 import os
 import shutil
 import socket
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +21,7 @@ from rvc_colab.errors import SnapshotError, TrainingError
 from rvc_colab.training.extract import Hearing
 from rvc_colab.training.networks import synthesizer_config
 from rvc_colab.training.snapshots import STATE, Snapshot, Snapshots, read_snapshot
-from rvc_colab.workspace import Workspace, safe_name, write_atomically
+from rvc_colab.workspace import Workspace, write_atomically
 
 _log = logging.getLogger(__name__)
 
@@ -129,6 +132,37 @@ def begin_run(name: str, recordings: Path, config: TrainingConfig, workspace: Wo
     made = Run(name, place, settings, begun=begun, changed=now)
     owned = dataclasses.replace(made, process=os.getpid(), host=socket.gethostname())
     _write(owned, workspace)
+
+
+@contextlib.contextmanager
+def held_alone(name: str, workspace: Workspace) -> Iterator[None]:
+    """Hold a run for this process during the block; the system lets go of it when that dies.
+
+    Raises TrainingError when another process of this machine has it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    place = hashlib.sha256(str(workspace.run(name)).encode()).hexdigest()[:16]
+    path = workspace.cache / "training" / "held" / place  # local: a mounted drive has no locks
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+", encoding="ascii") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise TrainingError(
+                f"{name} is being trained now, by process {handle.read() or 'unknown'}.",
+                "Wait for it or stop it, or train under another name.",
+            ) from None
+        except OSError as error:
+            _log.warning("Nothing keeps a second training of %s away: %s", name, error)
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
 
 
 def end_run(name: str, state: str, workspace: Workspace) -> None:
@@ -277,7 +311,7 @@ def clean_run(name: str, workspace: Workspace, everything: bool = False) -> Clea
         *snapshots.glob(".unfinished-*"),
         *sorted((folder / "samples").glob("*"), key=lambda path: path.stat().st_mtime)[:-3],
     ]  # fmt: skip
-    doomed += [workspace.cache / "tensorboard" / safe_name(name)]
+    doomed += [workspace.tensorboard(name)]
     removed, freed = [], 0
     for path in doomed:
         if path.exists():

@@ -1,6 +1,7 @@
 """The journey: whole, resumed, stopped, and refused."""
 
 import json
+import os
 import signal
 from pathlib import Path
 
@@ -8,12 +9,19 @@ import pytest
 import torch
 
 from rvc_colab.config import TrainingConfig
-from rvc_colab.errors import DatasetError, SnapshotError, TrainingError
+from rvc_colab.errors import ConfigError, DatasetError, SnapshotError, TrainingError
 from rvc_colab.features.retrieval import read_index
 from rvc_colab.progress import SilentProgress
-from rvc_colab.store.checkpoint import build_synthesizer, read_voice
+from rvc_colab.store.checkpoint import (
+    TrainingCheckpoint,
+    build_synthesizer,
+    read_voice,
+    write_training_checkpoint,
+)
 from rvc_colab.training import recipe
 from rvc_colab.training.extract import Extractor
+from rvc_colab.training.networks import build_networks
+from rvc_colab.training.runs import held_alone
 from rvc_colab.training.snapshots import Snapshots, read_snapshot
 from rvc_colab.workspace import Workspace
 
@@ -138,6 +146,51 @@ def test_restart_puts_the_old_run_aside(
     folders = sorted(path.name for path in workspace.run("anna").iterdir() if path.is_dir())
     assert any(name.startswith("snapshots-before-") for name in folders)
     assert read_voice(workspace.weights / "anna.pth").config.hidden_channels == 16
+
+
+def test_going_on_with_other_recordings_is_said(
+    tiny_config: TrainingConfig, recordings: Path, workspace: Workspace
+) -> None:
+    recipe.train("anna", recordings, settings(tiny_config, max_steps=1), workspace)
+    (recordings / "0.wav").rename(recordings / "renamed.wav")  # still the same recording
+    (recordings / "1.wav").unlink()
+    content = bytearray((recordings / "2.wav").read_bytes())
+    content[-2] ^= 1
+    (recordings / "new.wav").write_bytes(content)
+    result = recipe.train("anna", recordings, settings(tiny_config, max_steps=2), workspace)
+    told = [line for line in result.warnings if "sitting" in line]
+    assert len(told) == 2 and result.report["ended"] == "finished"
+    assert "1 recordings came since the last sitting (new.wav)" in told[0]
+    assert "1 recordings of the last sitting are gone (1.wav)" in told[1]
+    again = recipe.train("anna", recordings, settings(tiny_config, max_steps=3), workspace)
+    assert not [line for line in again.warnings if "sitting" in line]
+
+
+def test_weights_that_cannot_be_used_are_refused_before_any_work(
+    tiny_config: TrainingConfig, recordings: Path, workspace: Workspace, tmp_path: Path
+) -> None:
+    other = build_networks(settings(tiny_config, hidden_channels=16, upsample_initial_channels=32))
+    checkpoint = TrainingCheckpoint(other.generator.state_dict(), "generator")
+    write_training_checkpoint(tmp_path / "G.pth", checkpoint)
+    for path, words in ((tmp_path / "none.pth", "no file"), (tmp_path / "G.pth", "does not fit")):
+        config = settings(tiny_config, pretrained=str(path))
+        with pytest.raises(ConfigError, match=words):
+            recipe.train("anna", recordings, config, workspace)
+        assert not workspace.run("anna").exists()
+    recipe.train("anna", recordings, settings(tiny_config, max_steps=1), workspace)
+    config = settings(tiny_config, pretrained=str(tmp_path / "moved.pth"), max_steps=2)
+    assert recipe.train("anna", recordings, config, workspace).report["ended"] == "finished"
+
+
+def test_a_run_is_not_trained_twice_at_once(
+    tiny_config: TrainingConfig, recordings: Path, workspace: Workspace
+) -> None:
+    with held_alone("anna", workspace):
+        for verb in (recipe.train, lambda name, folder, *rest: recipe.fit(name, *rest)):
+            with pytest.raises(TrainingError, match=f"by process {os.getpid()}"):
+                verb("anna", recordings, tiny_config, workspace)
+        assert not workspace.run("anna").exists()
+    recipe.train("anna", recordings, settings(tiny_config, max_steps=1), workspace)
 
 
 def test_training_from_scratch_is_said(
