@@ -52,23 +52,24 @@ def fetch(arguments: argparse.Namespace) -> int:
 
 def bench(arguments: argparse.Namespace) -> int:
     """Measure conversion or training on full-size models with random weights."""
-    more: list[list[str]] = []
+    tables: list[list[list[str]]] = []
     if arguments.what == "convert":
         from rvc_colab.conversion import bench as conversion
 
         report = conversion.run_bench(arguments.seconds, arguments.threads, arguments.steps)
-        rows = conversion.table_rows(report)
+        tables = [conversion.table_rows(report)]
     else:
         from rvc_colab.training import bench as training
 
         report = training.run_bench(arguments.batch_size, arguments.threads, arguments.steps)
-        rows, more = training.table_rows(report), training.waiting_table(report)
+        tables = [training.table_rows(report), *training.more_tables(report)]
     if arguments.json:
         drawing.say_json(report)
     else:
-        drawing.say(drawing.table(rows[0], rows[1:]))
-        if more:
-            drawing.say(drawing.table(more[0], more[1:]))
+        for rows in tables:
+            drawing.say(drawing.table(rows[0], rows[1:]))
+        for note in report.get("notes", []):
+            drawing.say(note)
     return 0
 
 

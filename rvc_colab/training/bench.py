@@ -7,11 +7,9 @@ plainly as the programs of the world have it, on our networks.
 
 from __future__ import annotations
 
-import contextlib
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +20,6 @@ from rvc_colab.audio.spectral import log_mel, log_mel_from_wave, spectrogram_con
 from rvc_colab.config import TrainingConfig
 from rvc_colab.device import choose_device
 from rvc_colab.models.synthesizer import TrainingNoise, slice_segments
-from rvc_colab.profiling import process_bytes
 from rvc_colab.training.batches import Batch, ClipStore, Draw, draw_for
 from rvc_colab.training.bench_feeding import (
     CLIP_SECONDS,
@@ -30,6 +27,8 @@ from rvc_colab.training.bench_feeding import (
     noise_clips,
     waiting_rows,
 )
+from rvc_colab.training.bench_memory import measure_memory, memory_rows, watched_memory
+from rvc_colab.training.bench_rates import NO_GPU, measure_rates, rate_rows
 from rvc_colab.training.fit import BETAS, EPSILON
 from rvc_colab.training.losses import (
     adversarial_loss,
@@ -130,7 +129,8 @@ def run_bench(
 
     Returns plain values: per option the median wall and CPU seconds of a step, the ratio to the
     published order (of CPU seconds on a CPU), the peak of the process's memory while it ran, and
-    the largest relative difference of a loss of the first step.
+    the largest relative difference of a loss of the first step; the shares of time that wait for
+    data, the memory of each option, and on a GPU the rates of precisions and batch sizes.
     """
     device = choose_device("auto").device
     before = torch.get_num_threads()
@@ -140,11 +140,14 @@ def run_bench(
         part = _part(config, batch_size, device)
         return _measured(_options(config, device), part, steps, device) | {
             "waiting": _waiting(config, batch_size, device, steps),
+            "memory": measure_memory(_even(config, batch_size), device, threads),
+            "rates": measure_rates(config, steps) if device.type == "cuda" else [],
             "model": f"v2 {sample_rate} Hz, full size, random weights",
             "batch_size": batch_size,
             "threads": threads,
             "device": str(device),
             "torch": torch.__version__,
+            "notes": [] if device.type == "cuda" else [NO_GPU],
         }
     finally:
         torch.set_num_threads(before)
@@ -167,9 +170,15 @@ def _waiting(
     return measure_waiting(settings, clips, step, device, steps)
 
 
-def waiting_table(report: dict[str, Any]) -> list[list[str]]:
-    """Lay out how long the model waits for data in each input mode, the header first."""
-    return waiting_rows(report["waiting"])
+def _even(config: TrainingConfig, batch_size: int) -> TrainingConfig:
+    """Name an even number of slices, which two passes can share."""
+    return config.model_copy(update={"batch_size": max(2, batch_size + batch_size % 2)})
+
+
+def more_tables(report: dict[str, Any]) -> list[list[list[str]]]:
+    """Lay out the waiting for data, the memory of each option, and the rates where a GPU is."""
+    tables = [waiting_rows(report["waiting"]), memory_rows(report["memory"])]
+    return tables + ([rate_rows(report["rates"])] if report["rates"] else [])
 
 
 def _options(
@@ -216,8 +225,9 @@ def _measured(
 ) -> dict[str, Any]:
     made = [build() for _, build in options]
     for option in made:
-        with _watched_memory(option):
+        with watched_memory(device) as peak:
             option.losses = {name: float(value) for name, value in option.step(part).items()}
+        option.peak_bytes = peak.bytes
     for _ in range(steps):
         for option in made:
             wall, cpu = time.perf_counter(), time.process_time()
@@ -244,27 +254,6 @@ def _row(option: Option, first: Option, device: torch.device) -> dict[str, Any]:
         "grown_gb": round(option.peak_bytes / 2**30, 2),
         "largest_loss_difference": float(f"{worst:.2g}"),
     }
-
-
-@contextlib.contextmanager
-def _watched_memory(option: Option) -> Iterator[None]:
-    """Note by how much the process's memory grew at most during the option's first step.
-
-    That is its activations, gradients and moments; its weights are there before.
-    """
-    begun, done = process_bytes(), threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.02):
-            option.peak_bytes = max(option.peak_bytes, process_bytes() - begun)
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def table_rows(report: dict[str, Any]) -> list[list[str]]:
