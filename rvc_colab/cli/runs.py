@@ -117,7 +117,8 @@ def inspect(arguments: argparse.Namespace) -> None:
     if arguments.output:
         write_inspection(found, Path(arguments.output))
     _report(arguments, found)
-    refuse_if_strict(found, arguments.strict)
+    if arguments.strict:
+        refuse_if_strict(found, strict=True)
 
 
 def _epoch(text: str | None) -> int | str | None:

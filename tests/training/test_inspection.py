@@ -162,3 +162,14 @@ def test_the_command_says_what_was_found_and_strict_exits_with_two(
     assert len(record["recordings"]) == 3 and record["findings"][0]["serious"]
     assert (tmp_path / "out" / "inspection.svg").is_file()
     assert main([*words, "--strict"]) == 2
+
+
+def test_the_command_says_each_finding_once(
+    tmp_path: Path, workspace: Workspace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    soundfile.write(tmp_path / "hard.wav", np.clip(3 * speech(70), -0.5, 0.5), RATE)
+    command = ["inspect", str(tmp_path), "--workspace", str(workspace.root)]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("Clipped, audibly") == 1
+    assert main([*command, "--strict"]) == 2
