@@ -105,12 +105,12 @@ class Job:
         arguments: Mapping[str, Any],
         settings: Mapping[str, Any],
         workspace: Workspace,
-        processes: int = 1,
+        processes: int | None = None,
     ) -> Job:
         """Start `convert` or `train` in a process of its own and return at once.
 
         `arguments` are those of the verb in `rvc_colab.api`, `settings` its config fields;
-        `processes` above 1 trains on so many GPUs.
+        `processes` trains on so many GPUs, where the settings do not say it.
         """
         folder = _new_folder(workspace, verb)
         request = {

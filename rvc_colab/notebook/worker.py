@@ -166,7 +166,9 @@ def _train(request: dict[str, Any], progress: FileProgress) -> dict[str, Any]:
     place = Workspace.locate(request["workspace"])
     name = request["arguments"]["name"]
     progress.write(history=str(place.run(name) / "history.jsonl"))
-    settings = {**request["settings"], "processes": int(request.get("processes", 1))}
+    settings = request["settings"]
+    if request.get("processes") is not None:
+        settings = {"processes": int(request["processes"]), **settings}
     result = api.train(**request["arguments"], **settings, workspace=place.root, progress=progress)
     return {
         "voice": str(result.voice),
