@@ -50,17 +50,24 @@ class NotApplied(TrainingError):
 
 
 class Gradients:
-    """All gradients of a network in one row of memory: clearing and sending them needs no more."""
+    """All gradients of a network in one row of memory: clearing and sending them needs no more.
+
+    A parameter that no pass reaches has none in the end, as in one process.
+    """
 
     def __init__(self, network: nn.Module, processes: int) -> None:
         self._parameters, self._processes = list(network.parameters()), processes
         first = self._parameters[0]
         count = sum(parameter.numel() for parameter in self._parameters)
         self.row = torch.zeros(count, dtype=first.dtype, device=first.device)
+        self._reached: set[nn.Parameter] = set()
+        for parameter in self._parameters:
+            parameter.register_post_accumulate_grad_hook(self._reached.add)
 
     def clear(self) -> None:
         """Set all to zero; the next passes add to them."""
         self.row.zero_()
+        self._reached.clear()
         parts = self.row.split([parameter.numel() for parameter in self._parameters])
         for parameter, part in zip(self._parameters, parts):
             parameter.grad = part.view_as(parameter)
@@ -68,6 +75,9 @@ class Gradients:
     def average(self) -> None:
         """Replace them by their mean over the processes; all must ask together."""
         torch.distributed.all_reduce(self.row.div_(self._processes))
+        for parameter in self._parameters:
+            if parameter not in self._reached:
+                parameter.grad = None
 
 
 class Agreement:

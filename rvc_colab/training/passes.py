@@ -170,7 +170,7 @@ class Passes:
             raise error
         release_frames(error)
         if trouble is Trouble.COMPILER:
-            if not compilation.undo(self.networks):
+            if not compilation.undo(self.networks) and not isinstance(error, OtherFailed):
                 raise error
             self._say(f"Compiled networks failed {where}; they run uncompiled{words}.")
             return
