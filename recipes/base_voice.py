@@ -93,20 +93,20 @@ class BaseRun:
         if self.path.exists():
             state = torch.load(self.path, weights_only=True)
             for player, (network, optimizer) in zip(self.players, state["players"], strict=True):
-                player.plain.load_state_dict(network)
+                player.network.load_state_dict(network)
                 player.optimizer.load_state_dict(optimizer)
             self.step, self.seconds = state["step"], state["seconds"]
 
     def save(self) -> None:
         """Write the state whole, and the pair of files that training starts from."""
-        players = [(p.plain.state_dict(), p.optimizer.state_dict()) for p in self.players]
+        players = [(p.network.state_dict(), p.optimizer.state_dict()) for p in self.players]
         partial = self.path.with_suffix(".partial")
         torch.save({"players": players, "step": self.step, "seconds": self.seconds}, partial)
         os.replace(partial, self.path)
         for name, player in zip("GD", self.players, strict=True):
             kind = "generator" if name == "G" else "discriminator"
             checkpoint = TrainingCheckpoint(
-                player.plain.state_dict(), kind, learning_rate=LEARNING_RATE
+                player.network.state_dict(), kind, learning_rate=LEARNING_RATE
             )
             write_training_checkpoint(self.folder / f"base_{name}.pth", checkpoint)
 

@@ -89,5 +89,5 @@ def test_the_pair_that_training_starts_from_is_left_beside_the_checkpoint(
     for name, player in zip("GD", run.players, strict=True):
         read = read_training_checkpoint(tmp_path / f"base_{name}.pth")
         assert read.kind == {"G": "generator", "D": "discriminator"}[name]
-        for key, value in player.plain.state_dict().items():
+        for key, value in player.network.state_dict().items():
             assert torch.equal(read.weights[key], value)
