@@ -17,7 +17,7 @@ CHROMIUM = (
 )
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 TABS = ("convert", "voices", "train", "machine")
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 EXAMPLE = "tone.wav"
 SHOTS = os.environ.get("PAGE_SHOTS", "")  # a folder to keep pictures in; docs/ has them
 
