@@ -24,6 +24,7 @@ from rvc_colab.errors import RVCError, VoiceError
 from rvc_colab.features.file_kinds import HEAD_BYTES, accident
 from rvc_colab.models.architecture import SynthesizerConfig
 from rvc_colab.models.synthesizer import Synthesizer
+from rvc_colab.store.bombs import check_packed, check_tensors
 from rvc_colab.store.dialects import check_weights, config_of_weights, plain_names, read_dialect
 from rvc_colab.store.voice import VOCODER, Voice, VoiceMetadata, hash_weights, merge_voices
 from rvc_colab.workspace import is_text, write_atomically
@@ -59,14 +60,15 @@ def load_tensors(path: PathLike, error: type[RVCError] = VoiceError) -> Any:
     """
     target = Path(path)
     head = _head(target, error)
+    maps = check_packed(target, error) and head.startswith(b"PK\x03\x04")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about how the file was pickled: nobody's concern here
-            return torch.load(
-                target, map_location="cpu", weights_only=True, mmap=head.startswith(b"PK\x03\x04")
-            )
+            content = torch.load(target, map_location="cpu", weights_only=True, mmap=maps)
     except Exception as problem:  # a damaged or hostile file may raise anything
         raise _explain(target, str(problem), error) from problem
+    check_tensors(content, target, error)
+    return content
 
 
 def save_tensors(path: PathLike, content: object) -> None:
