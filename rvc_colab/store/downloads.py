@@ -26,6 +26,7 @@ from urllib.parse import parse_qs, unquote, urlparse
 from rvc_colab.errors import AssetError
 from rvc_colab.features.file_kinds import HEAD_BYTES, accident
 from rvc_colab.progress import Progress, SilentProgress
+from rvc_colab.store.public_web import public_opener
 
 ATTEMPTS = 3
 PAUSE_SECONDS = 2.0  # before the second attempt, doubled for the third
@@ -36,11 +37,15 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known of a file before it comes."""
+    """What is known of a file before it comes.
+
+    `public` says that strangers name the address: it must not lead to this machine or network.
+    """
 
     sha256: str = ""
     minimum_bytes: int = 1
     maximum_bytes: int = MAX_BYTES
+    public: bool = False
 
 
 class _Interrupted(Exception):
@@ -120,7 +125,7 @@ def _transfer(url: str, partial: Path, expected: Expected, progress: Progress) -
     if have and mark:
         headers |= {"Range": f"bytes={have}-", "If-Range": mark}
     try:
-        with _opened(urllib.request.Request(url, headers=headers)) as answer:
+        with _opened(urllib.request.Request(url, headers=headers), expected.public) as answer:
             resumed = answer.status == 206
             length = answer.headers.get("Content-Length")
             total = int(length) + (have if resumed else 0) if length and length.isdigit() else None
@@ -147,8 +152,9 @@ def _transfer(url: str, partial: Path, expected: Expected, progress: Progress) -
 
 
 @contextlib.contextmanager
-def _opened(request: urllib.request.Request) -> Iterator[Any]:
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+def _opened(request: urllib.request.Request, public: bool) -> Iterator[Any]:
+    opening = public_opener().open if public else urllib.request.urlopen
+    with opening(request, timeout=TIMEOUT_SECONDS) as answer:
         yield answer
 
 

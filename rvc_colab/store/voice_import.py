@@ -67,18 +67,21 @@ def import_voice(
     *,
     replace: bool = False,
     progress: Progress | None = None,
+    public: bool = False,
 ) -> ImportedVoice:
     """Import a voice and its index under `name`, or the file's own name when none is given.
 
     `source`: a `.pth`, a zip, a folder, an http address, a Google Drive link, `owner/repo` or
     `owner/repo/file` of the Hugging Face hub; of a G_ checkpoint a voice is made. An existing
-    voice is refused, or moved to the trash with `replace`. Raises VoiceError, or AssetError when a
-    download fails.
+    voice is refused, or moved to the trash with `replace`. `public`: a stranger names the source,
+    so an address must not lead to this machine or its network. Raises VoiceError, or AssetError
+    when a download fails.
     """
     if name is not None:
         name = voice_name(name)
     with _staging(workspace) as staging:
-        files = _gather(source.strip(), staging, progress or SilentProgress())
+        expected = Expected(maximum_bytes=MAX_BYTES, public=public)
+        files = _gather(source.strip(), staging, expected, progress or SilentProgress())
         voice = _choose_voice(files, source, workspace)
         index = _choose_index(files, voice)
         name = name or _own_name(voice.stem)
@@ -108,7 +111,7 @@ def _staging(workspace: Workspace) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _gather(source: str, staging: Path, progress: Progress) -> list[Path]:
+def _gather(source: str, staging: Path, expected: Expected, progress: Progress) -> list[Path]:
     """Bring the candidates, `.pth` and `.index` files, to this machine."""
     if path := given_path(source):
         if path.is_dir():
@@ -116,7 +119,7 @@ def _gather(source: str, staging: Path, progress: Progress) -> list[Path]:
         beside = find_index(path) if path.suffix.lower() == ".pth" else None
         return _unpacked(path, staging) + ([beside] if beside else [])
     if source.startswith(("http://", "https://")):
-        return _from_address(source, staging, progress)
+        return _from_address(source, staging, expected, progress)
     if re.fullmatch(r"[\w.-]+/[\w.-]+(/[^\\]+)?", source) and ".." not in source:
         owner, repo, *rest = source.split("/", 2)
         return _from_hub(f"{owner}/{repo}", rest[0] if rest else "", staging)
@@ -139,7 +142,7 @@ def _in_folder(folder: Path) -> list[Path]:
     return found
 
 
-def _from_address(url: str, staging: Path, progress: Progress) -> list[Path]:
+def _from_address(url: str, staging: Path, expected: Expected, progress: Progress) -> list[Path]:
     address = urlparse(url)
     if address.hostname in {"huggingface.co", "www.huggingface.co", "hf.co"}:
         parts = [unquote(part) for part in address.path.strip("/").split("/")]
@@ -151,7 +154,7 @@ def _from_address(url: str, staging: Path, progress: Progress) -> list[Path]:
         return _unpacked(drive_file(file_id, staging), staging)
     target = staging / _plain_name(url_file_name(url, "voice.pth"))
     try:
-        arrived = download(url, target, Expected(maximum_bytes=MAX_BYTES), progress)
+        arrived = download(url, target, expected, progress)
     except AssetError as error:
         if str(staging) in error.hint:  # a folder that is gone by now
             hint = "Check the network and try again, or save the file yourself and import that."

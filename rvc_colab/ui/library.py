@@ -27,7 +27,8 @@ def import_from(
             "Through an open page no files of this machine are imported.",
             "Upload the file, or give a web address or owner/repo of the Hugging Face hub.",
         )
-    made = import_voice(source, page.workspace, name.strip() or None, progress=progress)
+    name, public = name.strip(), page.options.public
+    made = import_voice(source, page.workspace, name or None, progress=progress, public=public)
     return made.card, made.warnings
 
 

@@ -15,6 +15,7 @@ class FileServer:
         self.content_type = "application/octet-stream"
         self.etag = '"one"'
         self.cut_after = None  # bytes of the first answer, then the connection ends
+        self.redirect = ""  # where every request is sent on to
         self.ranges = []
         outer = self
 
@@ -32,6 +33,11 @@ class FileServer:
     def answer(self, request):
         asked = request.headers.get("Range")
         self.ranges.append(asked)
+        if self.redirect:
+            request.send_response(302)
+            request.send_header("Location", self.redirect)
+            request.end_headers()
+            return
         if self.status != 200:
             request.send_error(self.status)
             return

@@ -135,6 +135,36 @@ def test_other_schemes_are_refused(tmp_path, url):
         download(url, tmp_path / "a.pth")
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "0x7f.1", "[::1]"])
+def test_a_strangers_address_does_not_lead_to_this_machine(web, tmp_path, host):
+    web.content = WHOLE
+    url = web.url.replace("127.0.0.1", host)
+    with pytest.raises(AssetError, match="lies on this machine"):
+        download(url + "/a.pth", tmp_path / "a.pth", Expected(public=True))
+    assert not web.ranges and left_in(tmp_path) == []
+
+
+def test_nor_does_one_that_sends_on_to_it(web, tmp_path, monkeypatch):
+    asked = []
+
+    def only_the_first(place):
+        asked.append(place)
+        return len(asked) == 1
+
+    monkeypatch.setattr("rvc_colab.store.public_web.is_public", only_the_first)
+    web.redirect = f"{web.url.replace('127.0.0.1', 'localhost')}/secret"
+    with pytest.raises(AssetError, match="localhost lies on this machine"):
+        download(web.url + "/a.pth", tmp_path / "a.pth", Expected(public=True))
+    assert len(web.ranges) == 1
+
+
+def test_nor_one_that_sends_on_to_another_kind_of_server(web, tmp_path, monkeypatch):
+    monkeypatch.setattr("rvc_colab.store.public_web.is_public", lambda place: True)
+    web.redirect = "ftp://127.0.0.1:1/secret"
+    with pytest.raises(AssetError, match="FTP"):
+        download(web.url + "/a.pth", tmp_path / "a.pth", Expected(public=True))
+
+
 def test_stop_leaves_no_final_file(web, tmp_path):
     web.content = WHOLE
     progress = SilentProgress()
