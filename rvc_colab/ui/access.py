@@ -19,6 +19,8 @@ from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any
 
+from rvc_colab.ui.refusals import Tries, is_foreign, is_shut
+
 COOKIE = "rvc_person"
 OPEN = "open-"
 _SECRET = re.compile(r"[\w-]{40,64}")
@@ -79,11 +81,13 @@ class Doorkeeper:
     """Stand before the page: give browsers their cookie and turn away who asks for others' files.
 
     `local_only` also turns away requests for other host names, which a foreign web page can send
-    to this machine by pointing its own name at it.
+    to this machine by pointing its own name at it. Requests that no part of the page sends are
+    turned away everywhere (`refusals`), and passwords cannot be tried out at will.
     """
 
     def __init__(self, app: App, owners: Owners, local_only: bool) -> None:
         self._app, self._owners, self._local_only = app, owners, local_only
+        self._tries = Tries()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass it on."""
@@ -94,17 +98,27 @@ class Doorkeeper:
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
         person = person_of(_cookies(headers.get("cookie", "")))
-        if refusal := self._refusal(scope["path"], headers.get("host", ""), person):
+        if refusal := self._refusal(scope["method"], scope["path"], headers, person):
             await _refuse(send, refusal)
             return
         ours = _Answer(send, "" if person else secrets.token_urlsafe(32))
-        if scope["method"] == "POST" and scope["path"].rstrip("/").endswith("/upload") and person:
+        asked = f"{scope['method']} {scope['path'].rstrip('/')}"
+        if asked == "POST /login":
+            if not self._tries.begin():
+                await _refuse(send, "Too many wrong passwords. Wait a minute.", 429)
+                return
+            ours.on_success = self._tries.right
+        if asked.startswith("POST ") and asked.endswith("/upload") and person:
             ours.listen = lambda body: self._claim(body, person)
         await self._app(scope, receive, ours)
 
-    def _refusal(self, path: str, host: str, person: str) -> str:
-        if self._local_only and re.sub(r":\d+$", "", host) not in _LOCAL:
+    def _refusal(self, method: str, path: str, headers: Mapping[str, str], person: str) -> str:
+        if self._local_only and re.sub(r":\d+$", "", headers.get("host", "")) not in _LOCAL:
             return "This page is for this machine only."
+        if is_foreign(method, path, headers):
+            return "This page takes no requests from other pages."
+        if is_shut(path):
+            return "This page has no such part."
         if asked := _FILE.match(path):
             if "://" in asked[1] or not self._owners.may_read(asked[1], person):
                 return "This file is not yours."
@@ -125,9 +139,12 @@ class _Answer:
     def __init__(self, send: Send, cookie: str) -> None:
         self._send, self._cookie, self._body = send, cookie, b""
         self.listen: Callable[[bytes], None] | None = None
+        self.on_success: Callable[[], None] | None = None
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
+            if self.on_success is not None and message["status"] < 400:
+                self.on_success()
             headers = [*message.get("headers", []), (b"x-content-type-options", b"nosniff")]
             headers.append((b"referrer-policy", b"same-origin"))
             if self._cookie:
@@ -148,7 +165,7 @@ def _cookies(header: str) -> dict[str, str]:
         return {}
 
 
-async def _refuse(send: Send, why: str) -> None:
+async def _refuse(send: Send, why: str, status: int = 403) -> None:
     headers = [(b"content-type", b"text/plain; charset=utf-8")]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": why.encode()})

@@ -65,6 +65,7 @@ def open_page(workspace: Workspace | None = None, options: PageOptions | None = 
     place, options = workspace or Workspace.locate(), options or PageOptions()
     page = make_page(place, options)
     os.environ["GRADIO_TEMP_DIR"] = str(page.uploads)
+    os.environ["GRADIO_RUN_HISTORY"] = "False"  # what a person did here is kept nowhere else
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", UserWarning)  # gradio 5 warns about what 6 will say

@@ -11,6 +11,7 @@ pytest.importorskip("gradio", reason="the page needs gradio")
 from rvc_colab.errors import ConfigError
 from rvc_colab.ui.access import COOKIE, Doorkeeper, Owners, person_of
 from rvc_colab.ui.page import PageOptions
+from rvc_colab.ui.refusals import MOST_WRONG
 
 
 async def _hello(scope: Any, receive: Any, send: Any) -> None:
@@ -48,6 +49,22 @@ def test_a_new_browser_gets_a_cookie_that_scripts_cannot_read(tmp_path: Path) ->
 def test_a_known_browser_keeps_its_cookie(tmp_path: Path) -> None:
     sent = _ask(tmp_path, True, host="localhost", cookie=f"{COOKIE}={'a' * 43}")
     assert b"set-cookie" not in dict(sent[0]["headers"])
+
+
+def test_passwords_cannot_be_tried_out(tmp_path: Path) -> None:
+    statuses: list[int] = []
+
+    async def wrong(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+
+    async def send(message: Any) -> None:
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    door = Doorkeeper(wrong, Owners(tmp_path, []), local_only=False)
+    scope = {"type": "http", "method": "POST", "path": "/login/", "headers": []}
+    for _ in range(MOST_WRONG + 2):
+        asyncio.run(door(dict(scope), None, send))  # type: ignore[arg-type]
+    assert statuses == [400] * MOST_WRONG + [429] * 2
 
 
 def test_a_made_up_cookie_is_nobody() -> None:
