@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -33,9 +34,11 @@ def as_toast(error: BaseException) -> gr.Error:
     if isinstance(error, gr.Error):
         return error
     if isinstance(error, RVCError):
-        return gr.Error(f"{error.message} {error.hint}".strip(), duration=15, print_exception=False)
+        words = html.escape(f"{error.message} {error.hint}".strip(), quote=False)
+        return gr.Error(words, duration=15, print_exception=False)
     _log.error("The page hit an error.", exc_info=error)
-    words = f"Something unforeseen went wrong: {type(error).__name__}: {error}."
+    what = html.escape(f"{type(error).__name__}: {error}", quote=False)
+    words = f"Something unforeseen went wrong: {what}."
     return gr.Error(
         f"{words} The log of the program says more.", duration=15, print_exception=False
     )

@@ -54,6 +54,11 @@ def test_an_error_says_what_to_do_next() -> None:
     assert toast.message == "It is broken. Take another."
 
 
+def test_an_error_is_words_and_no_html() -> None:
+    assert "<img" not in as_toast(VoiceError("No voice <img src=x onerror=y>.")).message
+    assert "<img" not in as_toast(ValueError("<img src=x onerror=y>")).message
+
+
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_settings(preset: str) -> None:
     ConversionConfig(**PRESETS[preset])
