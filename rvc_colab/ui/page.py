@@ -112,19 +112,34 @@ class Page:
             find_voice(self.workspace.weights / f"{voice_name(name)}.pth", self.workspace)
         return name
 
-    def folder(self, text: str) -> Path:
+    def datasets(self, person: str) -> Path:
+        """Where dropped recordings are kept; of each person apart where others come in."""
+        return self.workspace.root / "datasets" / (person if self.options.public else "")
+
+    def folder(self, text: str, person: str) -> Path:
         """Check a folder that a person typed: through a public page only their own are reached."""
         path = Path(text.strip()).expanduser()
         if not text.strip() or not path.is_dir():
             raise ConfigError(f"There is no folder {text!r}.", "Name a folder, or drop the files.")
-        roots = [self.workspace.root, *map(Path, MOUNTS)]
-        inside = any(path.resolve().is_relative_to(root.resolve()) for root in roots)
-        if self.options.public and not inside:
+        if self.options.public and not self._is_open(path.resolve(), person):
             raise ConfigError(
-                f"{path} lies outside the workspace.",
-                f"Through an open page only folders under {self.workspace.root} are read.",
+                f"{path} lies outside the workspace, or holds what others brought.",
+                "Through an open page a folder of your own in "
+                f"{self.workspace.root} is read; or drop the files.",
             )
         return path
+
+    def _is_open(self, path: Path, person: str) -> bool:
+        """Tell whether a folder is this person's, or one that nobody's work lies in."""
+        if any(path.is_relative_to(mount) for mount in MOUNTS):
+            return True
+        root, work = self.workspace.root.resolve(), self.workspace
+        if person and path.is_relative_to(self.datasets(person).resolve()):
+            return True
+        kept = [root / "datasets", self.outputs, work.cache, work.logs, work.weights, work.indexes]
+        closed = [folder.resolve() for folder in kept]
+        apart = not any(path.is_relative_to(f) or f.is_relative_to(path) for f in closed)
+        return path.is_relative_to(root) and apart
 
     def own(self, path: str, person: str) -> Path:
         """Check that an uploaded file is this person's."""

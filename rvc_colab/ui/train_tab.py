@@ -26,7 +26,7 @@ from rvc_colab.ui.train_view import (
     status,
     take_in,
 )
-from rvc_colab.ui.training_jobs import RECORD, TrainingJob, kept_record, runs_of
+from rvc_colab.ui.training_jobs import RECORD, TrainingJob, claim_run, kept_record, runs_of
 
 BAR = gr.Progress()
 LOOK_SECONDS = 2.0
@@ -108,11 +108,14 @@ class TrainTab:
         name, files, folder, *settings = values
         name = (name or "").strip()
         check_start(name, files or [], folder or "")
+        self._refuse_foreign(request, name)
+        person = person_of(request.cookies)
         config = read_settings(TrainingConfig, list(self.settings), settings)
         if files:
-            place = take_in(self.page, person_of(request.cookies), name, files)
+            place = take_in(self.page, person, name, files)
         else:
-            place = self.page.folder(folder)
+            place = self.page.folder(folder, person)
+        claim_run(self.page.workspace.run(name), person, place)
         return name, place, config
 
     def look(self, request: gr.Request, bar: gr.Progress = BAR, *values: Any) -> str:

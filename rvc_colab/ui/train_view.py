@@ -33,8 +33,8 @@ _TAIL_BYTES = 1 << 20
 
 
 def take_in(page: Page, person: str, name: str, files: Sequence[str]) -> Path:
-    """Copy dropped recordings into `datasets/NAME`, each checked by its content."""
-    folder = page.workspace.root / "datasets" / safe_name(name)
+    """Copy dropped recordings into a folder of this person's, each checked by its content."""
+    folder = page.datasets(person) / safe_name(name)
     for file in files:
         source = page.own(file, person)
         probe(source)

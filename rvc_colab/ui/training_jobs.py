@@ -135,6 +135,14 @@ def runs_of(workspace: Workspace, person: str, everybody: bool) -> list[str]:
     return found
 
 
+def claim_run(folder: Path, person: str, recordings: Path) -> None:
+    """Note whose a new run is as soon as its recordings are looked at, before it is asked for."""
+    if not person or (folder / RECORD).exists() or (folder / "dataset.json").exists():
+        return
+    with write_atomically(folder / RECORD) as temporary:
+        temporary.write_text(json.dumps({"person": person, "folder": str(recordings)}), "utf-8")
+
+
 def kept_record(folder: Path) -> dict[str, Any]:
     """Read what the page wrote beside a run; empty when it did not start it."""
     try:

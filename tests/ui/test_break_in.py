@@ -21,6 +21,8 @@ from rvc_colab.ui.access import person_of
 from rvc_colab.ui.conversions import Wish, accept
 from rvc_colab.ui.forms import read_settings
 from rvc_colab.ui.library import import_from
+from rvc_colab.ui.train_view import take_in
+from rvc_colab.ui.training_jobs import claim_run, runs_of
 
 FILE = "/gradio_api/file="
 
@@ -136,9 +138,51 @@ def test_a_path_in_place_of_a_choice_is_dropped(opened: Any) -> None:
     assert config.pretrained in {"auto", "none"} and config.encoder in {"contentvec", "tiny"}
 
 
-def test_folders_of_the_machine_are_not_read(opened: Any) -> None:
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "/etc",
+        "{root}",
+        "{root}/..",
+        "{root}/outputs",
+        "{root}/cache",
+        "{root}/logs",
+        "{root}/weights",
+    ],
+)
+def test_folders_of_the_machine_and_of_others_are_not_read(opened: Any, folder: str) -> None:
+    asked = Path(folder.format(root=opened.page.workspace.root))
+    asked.mkdir(parents=True, exist_ok=True)
     with pytest.raises(RVCError, match="outside"):
-        opened.page.folder("/etc")
+        opened.page.folder(str(asked), "eve")
+
+
+def test_a_folder_that_leads_to_others_is_not_read(opened: Any) -> None:
+    link = opened.page.workspace.root / "mine"
+    link.symlink_to(opened.page.outputs)
+    with pytest.raises(RVCError, match="others brought"):
+        opened.page.folder(str(link), "eve")
+    link.unlink()
+
+
+def test_recordings_are_for_who_dropped_them(opened: Any, tmp_path: Path, sign_in: Any) -> None:
+    anna, eve = sign_in(), sign_in()
+    path = _upload(anna, write_tone(tmp_path / "diary.wav", hertz=240))
+    kept = take_in(opened.page, _person(anna), "shared", [path])
+    assert opened.page.folder(str(kept), _person(anna)) == kept
+    with pytest.raises(RVCError, match="others brought"):
+        opened.page.folder(str(kept), _person(eve))
+    path = _upload(eve, write_tone(tmp_path / "other.wav", hertz=250))
+    assert not (take_in(opened.page, _person(eve), "shared", [path]) / "diary.wav").exists()
+
+
+def test_a_run_is_its_owners_from_the_first_look(opened: Any, tmp_path: Path, sign_in: Any) -> None:
+    anna, eve = _person(sign_in()), _person(sign_in())
+    workspace = opened.page.workspace
+    claim_run(workspace.run("looked"), anna, tmp_path)
+    claim_run(workspace.run("looked"), eve, tmp_path)
+    assert "looked" in runs_of(workspace, anna, False)
+    assert "looked" not in runs_of(workspace, eve, False)
 
 
 def _zip(path: Path, entries: dict[str, bytes]) -> Path:
