@@ -36,7 +36,8 @@
     const pick = event.target.closest(".rvc-pick");
     if (pick) {
       const box = document.querySelector("#voices-picked :is(textarea, input)");
-      box.value = pick.dataset.voice;
+      // The time makes it a change even where the same card is clicked again.
+      box.value = `${pick.dataset.voice}|${Date.now()}`;
       box.dispatchEvent(new Event("input", { bubbles: true }));
       return;
     }

@@ -107,6 +107,8 @@ def look() -> dict[str, Any]:
     theme = gr.themes.Soft(font=sans, font_mono=["ui-monospace", "monospace"]).set(
         background_fill_primary="*neutral_50",  # `set` would make it white
         block_title_background_fill="none",
+        block_title_background_fill_dark="none",
+        block_label_background_fill_dark="none",
         block_title_padding="0",
         block_title_text_color="*body_text_color",
         block_title_text_weight="600",

@@ -136,7 +136,7 @@ class VoicesTab:
         seen = [self.search, self.voice]
         on(self.search.change, self.show, seen, self.shown, **IN_ORDER)
         on(self.voice.change, self.show, seen, self.shown, **IN_ORDER)
-        on(self.picked.input, lambda name: name, self.picked, self.voice, **SWIFT)
+        on(self.picked.change, self.pick, self.picked, self.voice, **SWIFT)
         imported = [self.file, self.source, self.import_name]
         on(self.import_button.click, self.bring, imported, done)
         on(self.rename_button.click, self.rename, [self.voice, self.new_name, *lists], done)
@@ -177,6 +177,10 @@ class VoicesTab:
     def show(self, request: gr.Request, search: str | None, chosen: str | None) -> str:
         """Show the cards that a search leaves."""
         return cards(self.page, search, language_of(request), chosen)
+
+    def pick(self, picked: str | None) -> Any:
+        """Choose the voice whose card was clicked: its name and the time, as page.js writes it."""
+        return (picked or "").rpartition("|")[0] or gr.skip()
 
     def bring(
         self, request: gr.Request, file: str | None, source: str, name: str, bar: gr.Progress = BAR

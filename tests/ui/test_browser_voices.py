@@ -56,6 +56,15 @@ def test_a_search_leaves_what_it_names(visit: Any) -> None:
     assert _card(page, "anna").count() == 1
 
 
+def test_a_click_on_a_card_chooses_its_voice(visit: Any) -> None:
+    page = visit()
+    open_tab(page, "voices")
+    for name in ("anna", "demo", "anna"):
+        page.locator(".rvc-pick", has_text=name).click()
+        page.wait_for_selector(f".rvc-pick[data-voice={name}][aria-pressed=true]")
+        assert page.input_value("#voices-voice input") == name
+
+
 def test_a_voice_is_renamed_and_exported(visit: Any, opened: Any, tmp_path: Path) -> None:
     write_small_voice(opened.page.workspace.weights / "dora.pth")
     page = visit()

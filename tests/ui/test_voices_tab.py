@@ -161,6 +161,7 @@ def test_untouched_fields_are_none_and_mean_nothing(tab: VoicesTab) -> None:
             press()
 
 
-def test_a_card_can_be_chosen_and_says_whether_it_is(page: Page) -> None:
+def test_a_card_can_be_chosen_and_says_whether_it_is(tab: VoicesTab, page: Page) -> None:
+    assert tab.pick("do|ra|1700000000000") == "do|ra" and isinstance(tab.pick(None), dict)
     drawn = cards(page, "dor", "en", "dora")
     assert 'data-voice="dora" aria-pressed="true"' in drawn and "anna" not in drawn
