@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -203,6 +204,11 @@ def _child(
     finally:
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+    # All is written and told. A thread of the exchange (gloo, NCCL) that meets an interpreter being
+    # taken down can abort the process, and its work would count as failed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 class _Reported(SilentProgress):
