@@ -71,7 +71,7 @@ def build_blocks(page: Page, look: dict[str, Any]) -> gr.Blocks:
         switched = _join_language(words, language, blocks)
         for arrived in (blocks.load, switched.then):
             _join_arrival(tabs, arrived)
-        _join_tabs(page, tabs, opened)
+        _join_tabs(page, tabs, opened, blocks.load)
     return blocks
 
 
@@ -106,8 +106,11 @@ def _join_arrival(tabs: dict[str, Any], arrived: Any) -> None:
         on(arrived, train.greet, train.name, train.greeted, **SWIFT)
 
 
-def _join_tabs(page: Page, tabs: dict[str, Any], opened: dict[str, gr.Tab]) -> None:
-    """Join what one tab changes in another: the lists of voices, and who looks at the machine."""
+def _join_tabs(page: Page, tabs: dict[str, Any], opened: dict[str, gr.Tab], arrived: Any) -> None:
+    """Join what one tab changes in another: the lists of voices, and who looks at the machine.
+
+    Gradio 5 does not tell of the tab that is open at the start, so `arrived` brings the lists too.
+    """
     lists = [field for tab in tabs.values() for field in getattr(tab, "voice_lists", ())]
 
     def refresh() -> list[Any]:
@@ -117,9 +120,10 @@ def _join_tabs(page: Page, tabs: dict[str, Any], opened: dict[str, gr.Tab]) -> N
     voices, machine = tabs.get("voices"), tabs.get("machine")
     if voices is not None:
         voices.join(lists)
+    if lists:
+        for moment in (arrived, *(place.select for place in opened.values())):
+            on(moment, refresh, None, lists, **SWIFT)
     for name, place in opened.items():
-        if lists:
-            on(place.select, refresh, None, lists, **SWIFT)
         if machine is not None:
             watch = machine.watch if name == "machine" else machine.look_away
             on(place.select, watch, machine.live, machine.timer, **SWIFT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -18,6 +19,7 @@ CHROMIUM = (
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 TABS = ("convert", "voices", "train", "machine")
 PATIENCE_MS = 120_000
+GLANCE_MS = 3_000
 EXAMPLE = "tone.wav"
 SHOTS = os.environ.get("PAGE_SHOTS", "")  # a folder to keep pictures in; docs/ has them
 
@@ -40,9 +42,15 @@ def open_tab(page: Any, name: str) -> None:
 
 
 def choose(page: Any, field: str, text: str) -> None:
-    """Choose from a list."""
-    page.click(f"{field} input")
-    page.locator(field).get_by_role("option", name=text, exact=True).click()
+    """Choose from a list; an open list of gradio 5 stays as it was, so it is opened again."""
+    option = page.locator(field).get_by_role("option", name=text, exact=True)
+    for _ in range(PATIENCE_MS // GLANCE_MS):
+        page.click(f"{field} input")
+        with contextlib.suppress(Exception):  # playwright's own TimeoutError; the last one counts
+            option.click(timeout=GLANCE_MS)
+            return
+        page.locator(f"{field} input").blur()
+    raise AssertionError(f"{field} never offered {text}")
 
 
 def fill(page: Any, field: str, text: str) -> None:

@@ -65,7 +65,6 @@ def test_parts_of_gradio_without_use_are_shut(sign_in: Any, path: str) -> None:
         ("POST", "/gradio_api/call/voices"),
         ("POST", "/gradio_api/upload"),
         ("POST", "/gradio_api/process_recording"),
-        ("GET", "/gradio_api/upload_progress?upload_id=x"),
     ],
 )
 def test_no_door_opens_without_the_password(opened: Any, method: str, path: str) -> None:
