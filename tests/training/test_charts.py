@@ -24,3 +24,8 @@ def test_a_curve_rises_where_its_values_do_and_long_ones_are_thinned() -> None:
     assert line is not None
     points = [tuple(map(float, point.split(","))) for point in line.attrib["points"].split()]
     assert len(points) < 500 and points[0][0] < points[-1][0] and points[0][1] > points[-1][1]
+
+
+def test_a_curve_of_one_point_is_seen() -> None:
+    drawn = ElementTree.fromstring(charts.curves("new", {"one": [(3, 1.0)]}))
+    assert len(drawn.findall(f"{SVG}circle")) == 1
