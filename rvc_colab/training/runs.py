@@ -238,7 +238,7 @@ def _summary(folder: Path, workspace: Workspace) -> Summary:
         position = position_of(snapshots, step)
         if position:
             break
-    state = "unknown" if run is None else run.state
+    state = run.state if run is not None else "unknown" if steps else "only looked at"
     if run is not None and state == TRAINING and not run.alive:
         state = "interrupted"
     return Summary(

@@ -143,3 +143,12 @@ def test_the_commands_list_resume_export_and_clean_a_run(
     assert main(["export", "anna", "--epoch", "best", *place]) == 2
     assert said("clean", "anna", "--all")["bytes"] > 0
     assert not said("runs")["runs"]
+
+
+def test_recordings_that_were_only_looked_at_are_no_run_of_unknown_state(
+    workspace: Workspace,
+) -> None:
+    folder = workspace.run("seen")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.json").write_text("{}", encoding="utf-8")
+    assert [(run.name, run.state) for run in list_runs(workspace)] == [("seen", "only looked at")]
