@@ -29,8 +29,8 @@ def curves(title: str, lines: Mapping[str, Points], mark: float | None = None) -
         path = " ".join(f"{_x(x, span[0])},{_y(y, span[1])}" for x, y in _thinned(points))
         body += f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="1.5"/>'
         if len(points) == 1:  # a line of one point is none
-            x, y = path.split(",")
-            body += f'<circle cx="{x}" cy="{y}" r="2" fill="{colour}"/>'
+            left, top = path.split(",")
+            body += f'<circle cx="{left}" cy="{top}" r="2" fill="{colour}"/>'
         if len(kept) > 1:
             at = _LEFT + 6 + 88 * number
             body += f'<text x="{at}" y="{_TOP - 2}" style="fill:{colour}">{escape(name)}</text>'
