@@ -18,19 +18,14 @@ EXIT_PARTLY = 1
 def convert(arguments: argparse.Namespace) -> int:
     """Convert a file or folder and say what was done."""
     from rvc_colab import api
-    from rvc_colab.config import ConversionConfig
 
     with _progress() as progress:
         result = api.convert(
             arguments.input,
             arguments.output,
-            voice=arguments.voice,
-            index=arguments.index,
-            workspace=arguments.workspace,
-            progress=progress,
-            config=arguments.config,
             format=arguments.format,
-            **given(arguments, ConversionConfig),
+            **_how(arguments),
+            progress=progress,
         )
     _report(arguments, result)
     return EXIT_PARTLY if getattr(result, "failures", None) else 0
@@ -41,23 +36,27 @@ def speak(arguments: argparse.Namespace) -> int:
     import sys
 
     from rvc_colab import api
-    from rvc_colab.config import ConversionConfig, SpeechConfig
+    from rvc_colab.config import SpeechConfig
 
     text = sys.stdin.read() if arguments.text == "-" else arguments.text
     with _progress() as progress:
         result = api.speak(
             text,
             arguments.output,
-            voice=arguments.voice,
-            index=arguments.index,
-            workspace=arguments.workspace,
-            progress=progress,
-            config=arguments.config,
             **given(arguments, SpeechConfig),
-            **given(arguments, ConversionConfig),
+            **_how(arguments),
+            progress=progress,
         )
     _report(arguments, result)
     return 0
+
+
+def _how(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return into which voice and with which settings sound is converted."""
+    from rvc_colab.config import ConversionConfig
+
+    named = {name: getattr(arguments, name) for name in ("voice", "index", "workspace", "config")}
+    return named | given(arguments, ConversionConfig)
 
 
 def train(arguments: argparse.Namespace) -> int:
