@@ -64,6 +64,19 @@ def test_five_steps_make_a_voice_that_converts(visit: Any, opened: Any, tmp_path
     take_example(page)
     page.click("#convert-go")
     page.wait_for_selector(".rvc-compare")
+    _rebuild_the_index(page, opened.page.workspace.indexes, "five")
+
+
+def _rebuild_the_index(page: Any, folder: Path, name: str) -> None:
+    (index,) = folder.glob(f"*_{name}_*.index")
+    before = index.read_bytes()
+    index.unlink()
+    open_tab(page, "voices")
+    choose(page, "#voices-voice", name)
+    page.get_by_text(say("voices.repair"), exact=True).click()
+    page.click("#rebuild-index")
+    wait_for_text(page, "#voices-said", say("voices.index_built", name=name))
+    assert index.read_bytes() == before
 
 
 def test_a_training_is_stopped_and_goes_on_after_the_browser_was_closed(
