@@ -154,7 +154,7 @@ def main() -> None:
     """Train the base."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=40)
     parser.add_argument("--adversarial-from", type=float, default=1.0, metavar="SHARE")
     given = parser.parse_args()
     with contextlib.suppress(KeyboardInterrupt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,10 +22,11 @@ class Corpus:
 
 
 def write_corpus(path: Path, made: list[tuple[Utterance, Targets]]) -> None:
-    """Save sentences and their targets as one npz."""
+    """Save sentences and their targets as one npz, whole or not at all."""
     aims = [aim for _, aim in made]
+    partial = path.with_suffix(".partial.npz")
     np.savez(
-        path,
+        partial,
         waves=np.concatenate([spoken.wave for spoken, _ in made]),
         wave_lengths=np.array([len(spoken.wave) for spoken, _ in made]),
         labels=np.concatenate([aim.labels for aim in aims]),
@@ -33,6 +35,7 @@ def write_corpus(path: Path, made: list[tuple[Utterance, Targets]]) -> None:
         frames=np.array([len(aim.labels) for aim in aims]),
         voices=np.array([spoken.voice for spoken, _ in made]),
     )
+    os.replace(partial, path)
 
 
 def read_corpus(path: Path) -> Corpus:

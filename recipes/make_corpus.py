@@ -60,9 +60,12 @@ def held_out_corpus() -> Labelled:
 
 
 def main(folder: Path) -> None:
-    """Write `held_out.npz` and `training.npz` into `folder`."""
+    """Write `held_out.npz` and `training.npz` into `folder`; what is there already stays."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, make in (("held_out", held_out_corpus), ("training", training_corpus)):
+        if (folder / f"{name}.npz").exists():
+            print(f"{name}: there already")
+            continue
         made = make()
         write_corpus(folder / f"{name}.npz", made)
         seconds = sum(len(utterance.wave) for utterance, _ in made) / 16000

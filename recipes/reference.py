@@ -145,8 +145,3 @@ def with_reference(texts: list[str], spoken: list[Utterance]) -> list[tuple[Utte
         if aim.known.mean() > 0.6:
             made.append((one, aim))
     return made
-
-
-def phone_names(labels: np.ndarray) -> list[str]:
-    """Return the names of labels, "?" for unknown ones."""
-    return ["?" if label == IGNORED else PHONES[label] for label in labels]

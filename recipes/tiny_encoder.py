@@ -1,4 +1,4 @@
-"""Train the embedded content encoder: `python -m recipes.tiny_encoder FOLDER --minutes 22`.
+"""Train the embedded content encoder: `python -m recipes.tiny_encoder FOLDER --minutes 45`.
 
 FOLDER holds the corpora of `recipes.make_corpus`; checkpoints go there too, and a second call
 goes on from the last one. `--export` writes the package data and its measured figures.
@@ -234,7 +234,7 @@ def main() -> None:
     """Train, or export what was trained."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float, default=22)
+    parser.add_argument("--minutes", type=float, default=45)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--export", action="store_true")
     given = parser.parse_args()

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from recipes import demo_voice
 from recipes.augment import Augmenter
+from recipes.curves import LOGS, PANELS, read_curve
 from recipes.evaluate import edit_distance
 from recipes.phones import ESPEAK, ESPEAK_WITH_R, ESPEAK_WITHOUT_R, FLITE_FOLDING, PHONE_ID, PHONES
 from recipes.sentences import evaluation_sentences, training_sentences
@@ -90,6 +91,14 @@ def test_edit_distance(asked: str, heard: str, edits: int) -> None:
 def test_demo_settings_are_settings_of_the_trainer() -> None:
     settings = TrainingConfig(**demo_voice.SETTINGS)  # type: ignore[arg-type]
     assert settings.sample_rate == 16000
+
+
+@pytest.mark.parametrize(("log", "step", "names"), PANELS)
+def test_the_kept_logs_have_their_curves(log: str, step: str, names: tuple[str, ...]) -> None:
+    text = (LOGS / log).read_text(encoding="utf-8")
+    for name in names:
+        steps, values = read_curve(text, step, name)
+        assert len(values) > 10 and steps == sorted(steps)
 
 
 @pytest.mark.skipif(shutil.which("flite") is None, reason="flite is not installed")
